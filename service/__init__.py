@@ -1,0 +1,3 @@
+"""Streamgate: real-time delivery of Redis streams to crowds."""
+
+__version__ = "0.1.0"

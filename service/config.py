@@ -1,0 +1,285 @@
+"""Settings: one TOML file and `STREAMGATE_*` environment variables, read once, frozen.
+
+Environment variables win over the file; nested keys are joined by two underscores:
+`STREAMGATE_REDIS__URL`, `STREAMGATE_LIMITS__CONNECTIONS`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+
+from service import channels
+from service.channels import Namespace
+from service.errors import ConfigError
+
+ENV_PREFIX = "STREAMGATE_"
+ENV_DELIMITER = "__"
+
+#: Redis URL schemes that connect.py knows.
+REDIS_SCHEMES = ("redis", "rediss", "unix")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ServerSettings(_Section):
+    """Where the node listens, and how it goes down."""
+
+    host: str = Field("127.0.0.1", description="address that clients connect to")
+    port: int = Field(8000, ge=0, le=65535, description="port that clients connect to; 0: any free one")
+    admin_host: str = Field("127.0.0.1", description="address of probes and metrics")
+    admin_port: int = Field(
+        9000, ge=0, le=65535, description="port of probes and metrics of worker 0; worker i: + i"
+    )
+    workers: int = Field(1, ge=1, le=256, description="whole nodes on this machine, one per core")
+    backlog: int = Field(4096, ge=1, description="connections the kernel queues before accept")
+    allowed_origins: tuple[str, ...] = Field(
+        (), description='Origin headers that may connect, "*": any; empty: only the page\'s own host'
+    )
+    settle_seconds: float = Field(1.0, ge=0, le=600, description="unready but still accepting, on SIGTERM")
+    drain_seconds: float = Field(10.0, ge=0, le=3600, description="closing all sessions is spread over this")
+    demo_page: bool = Field(False, description="serve the demo page at /")
+
+
+class RedisSettings(_Section):
+    """The Redis that holds the streams."""
+
+    url: SecretStr = Field(
+        SecretStr("redis://127.0.0.1:6379/0"),
+        description="redis://, rediss:// or unix:// URL; may hold a password",
+    )
+    key_prefix: str = Field("", description="stands before every channel in the stream's key")
+    timeout_seconds: float = Field(
+        1.5,
+        gt=0,
+        le=1.9,
+        description="a command unanswered for so long fails; clients are answered within 2 s",
+    )
+    sweep_seconds: float = Field(
+        5.0, gt=0, le=3600, description="every followed channel is read once in so long, hint or no hint"
+    )
+    read_interval_ms: float = Field(0, ge=0, le=1000, description="least time between two reads of the tail")
+    poll_interval_ms: float = Field(
+        50, ge=1, le=60_000, description="pace of reading where Redis refuses client tracking"
+    )
+    unfollow_seconds: float = Field(
+        5.0, ge=0, le=3600, description="a channel without subscribers is followed this much longer"
+    )
+    trim_seconds: float = Field(
+        60.0, ge=0, le=86_400, description="one node trims all streams once in so long; 0: never"
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _known_scheme(cls, value: SecretStr) -> SecretStr:
+        scheme = urlsplit(value.get_secret_value()).scheme
+        if scheme not in REDIS_SCHEMES:
+            raise ValueError(f"a URL that begins with one of {', '.join(s + '://' for s in REDIS_SCHEMES)}")
+        return value
+
+
+class Limits(_Section):
+    """Bounds that keep one client, or one channel, from hurting the others."""
+
+    connections: int = Field(50_000, ge=1, description="connections per node; beyond: HTTP 503")
+    subscriptions: int = Field(128, ge=1, description="subscriptions per session; beyond: error 106")
+    publication_bytes: int = Field(
+        65_536, ge=1, le=16 * 2**20, description="largest payload that is published or delivered"
+    )
+    message_bytes: int = Field(
+        131_072, ge=256, le=64 * 2**20, description="largest message from a client; beyond: close 1009"
+    )
+    commands_per_second: float = Field(
+        100, gt=0, description="commands of one session, sustained; beyond the burst: close 3509"
+    )
+    commands_burst: int = Field(500, ge=1, description="commands of one session at once")
+    commands_in_flight: int = Field(
+        64, ge=1, description="commands of one session waiting for Redis; beyond: reading pauses"
+    )
+    outbox_bytes: int = Field(
+        1_048_576, ge=4096, description="pending output of one session in log mode; beyond: close 3008"
+    )
+    outbox_total_bytes: int = Field(
+        268_435_456, ge=65_536, description="pending output of all sessions; beyond: the largest is closed"
+    )
+    window_total_bytes: int = Field(
+        67_108_864, ge=0, description="publications kept in memory for joins and recoveries, all channels"
+    )
+    recovery_entries: int = Field(
+        1000, ge=1, le=100_000, description="entries of one recovery; beyond: recovered:false"
+    )
+    history_page: int = Field(1000, ge=1, le=100_000, description="entries of one history page")
+
+
+class ClientSettings(_Section):
+    """What clients are told to do, and how long they are waited for."""
+
+    ping_seconds: int = Field(25, ge=1, le=600, description="a ping is sent once in so long")
+    pong_seconds: int = Field(8, ge=1, le=600, description="a pong unseen for so long: close 3012")
+    connect_seconds: int = Field(10, ge=1, le=600, description="no connect command for so long: close 3502")
+    close_seconds: int = Field(5, ge=1, le=60, description="a closing connection is aborted after so long")
+
+
+def _shipped_namespaces() -> dict[str, Namespace]:
+    return {
+        "quotes": Namespace(mode="latest", snapshot=True, history_size=1000),
+        "scores": Namespace(mode="log", snapshot=True, history_size=0),
+        "chat": Namespace(mode="log", history_size=10_000, history_ttl=7 * 86_400),
+    }
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured. Built by `load`."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter=ENV_DELIMITER,
+        hide_input_in_errors=True,
+    )
+
+    server: ServerSettings = ServerSettings()  # type: ignore[call-arg]
+    redis: RedisSettings = RedisSettings()  # type: ignore[call-arg]
+    limits: Limits = Limits()  # type: ignore[call-arg]
+    client: ClientSettings = ClientSettings()  # type: ignore[call-arg]
+    default_namespace: str | None = Field(None, description="namespace of channels without a prefix")
+    namespaces: dict[str, Namespace] = Field(
+        default_factory=_shipped_namespaces, description="by name; replaces the shipped ones"
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment over file: the file's values come in as init settings."""
+        return env_settings, init_settings
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for name in self.namespaces:
+            if name == channels.RESERVED_NAMESPACE or not channels.NAMESPACE_NAME.fullmatch(name):
+                raise ValueError(
+                    f"namespaces.{name}: a name of lower-case letters, digits, - and _, "
+                    f"and not {channels.RESERVED_NAMESPACE!r}"
+                )
+        if self.default_namespace is not None and self.default_namespace not in self.namespaces:
+            raise ValueError(
+                f"default_namespace: one of the configured namespaces ({', '.join(self.namespaces)})"
+            )
+        if self.limits.message_bytes < self.limits.publication_bytes:
+            raise ValueError("limits.message_bytes: at least limits.publication_bytes")
+        return self
+
+    def namespace_of(self, channel: str) -> Namespace | None:
+        """The namespace that a channel belongs to; None where the name is bad or nothing is configured."""
+        try:
+            name = channels.parse(channel)
+        except ValueError:
+            return None
+        key = self.default_namespace if name.namespace is None else name.namespace
+        return None if key is None else self.namespaces.get(key)
+
+
+# Kubernetes sets such variables for a Service named streamgate, unless enableServiceLinks is false.
+_SERVICE_LINK = re.compile(r"STREAMGATE_(\w+_)?(SERVICE_(HOST|PORT)|PORT)(_\w+)?")
+
+
+def _refuse_unknown_environment() -> None:
+    """pydantic-settings passes over variables it does not know; a misspelt limit would not be noticed."""
+    for name in os.environ:
+        if not name.startswith(ENV_PREFIX):
+            continue
+        first, *rest = name.removeprefix(ENV_PREFIX).lower().split(ENV_DELIMITER)
+        known = first in Settings.model_fields
+        if known and first != "namespaces" and rest:
+            section = Settings.model_fields[first].annotation
+            known = isinstance(section, type) and rest[0] in getattr(section, "model_fields", {})
+        link = _SERVICE_LINK.fullmatch(name) and (
+            "://" in os.environ[name] or "_SERVICE_" in name or "_TCP" in name
+        )
+        if not known and not link:
+            raise ConfigError(
+                f"environment: {name}: no such setting; names are made like STREAMGATE_SERVER__PORT, "
+                "see docs/configuration.md for all of them"
+            )
+
+
+def load(path: Path | None = None, overrides: dict[str, Any] | None = None) -> Settings:
+    """Read the settings: file, then environment, then `overrides` (the command line).
+
+    Args:
+        path: a TOML file, or None for defaults and environment alone.
+        overrides: nested like the file; these win over everything.
+
+    Raises:
+        ConfigError: for a file that cannot be read, and for every wrong key at once.
+    """
+    source = str(path) if path else "defaults"
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as exc:
+            raise ConfigError(f"{path}: cannot be read: {exc.strerror}") from None
+        except UnicodeDecodeError as exc:
+            raise ConfigError(f"{path}: not UTF-8 text: {exc.reason} at byte {exc.start}") from None
+        except tomllib.TOMLDecodeError as exc:
+            raise ConfigError(f"{path}: not valid TOML: {exc}") from None
+    _refuse_unknown_environment()
+    try:
+        settings = Settings(**values)
+        if overrides:
+            merged = _merge(settings.model_dump(exclude_unset=True), overrides)
+            settings = Settings.model_validate(merged)
+    except ValidationError as exc:
+        raise ConfigError("\n".join(_explain(source, error) for error in exc.errors())) from None
+    except SettingsError as exc:  # a variable that should hold JSON and does not
+        raise ConfigError(f"environment: {exc}; allowed: JSON, or one variable for each key") from None
+    return settings
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _explain(source: str, error: Any) -> str:
+    """One line for one mistake: the key, what was read, what is allowed."""
+    key = ".".join(str(part) for part in error["loc"])
+    allowed = error["msg"].removeprefix("Value error, ")
+    variable = ENV_PREFIX + key.upper().replace(".", ENV_DELIMITER)
+    if variable in os.environ:
+        source = f"environment: {variable}"
+    if not key:
+        return f"{source}: {allowed}"
+    if error["type"] == "extra_forbidden":
+        return f"{source}: {key}: no such setting; see docs/configuration.md for all of them"
+    secret = key.endswith("url")
+    read = "a value that is not shown" if secret else repr(error.get("input"))
+    return f"{source}: {key}: read {read}; allowed: {allowed[0].lower()}{allowed[1:]}"

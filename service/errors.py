@@ -1,0 +1,137 @@
+"""Everything that can go wrong, in one place.
+
+    StreamgateError
+    ├── ConfigError          a setting is wrong; the process does not start
+    ├── Unavailable          Redis cannot answer now; the same call may work later
+    ├── CommandFailed        Redis answered with an error
+    ├── UndeliverableEntry   a stream entry that no client can be given
+    └── ReplyError           what a client command is answered with (PROTOCOL.md, "Reply errors")
+
+`Disconnect` is not an exception: it names why a session ends. The range of its code tells
+the client what to do (docs/protocol.md, "Closing"): 3000-3499 and 4000-4499 reconnect,
+3500-3999 and 4500-4999 are terminal.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class StreamgateError(Exception):
+    """The root of all errors this package raises on purpose."""
+
+
+class ConfigError(StreamgateError):
+    """A setting is wrong. The text names the key, what was read and what is allowed."""
+
+
+class Unavailable(StreamgateError):
+    """Redis cannot be reached, or did not answer in time. Nothing is known of the command's effect."""
+
+
+class CommandFailed(StreamgateError):
+    """Redis answered a command with an error; the text is Redis' own."""
+
+
+class UndeliverableEntry(StreamgateError):
+    """A stream entry that cannot be turned into a publication; the text says why."""
+
+
+class ReplyError(StreamgateError):
+    """A client's command was refused.
+
+    Args:
+        code: as listed in PROTOCOL.md, "Reply errors"; below 100 never used.
+        message: what the client is told; holds nothing secret.
+        temporary: whether the client may try the same command again.
+    """
+
+    def __init__(self, code: int, message: str, *, temporary: bool = False) -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
+        self.temporary = temporary
+
+
+def internal() -> ReplyError:
+    """100: something outside the client's power failed; trying again may help."""
+    return ReplyError(100, "internal server error", temporary=True)
+
+
+def unknown_channel() -> ReplyError:
+    """102: the channel's namespace is not configured, or its name breaks the grammar."""
+    return ReplyError(102, "unknown channel")
+
+
+def permission_denied() -> ReplyError:
+    """103: the namespace does not allow this to this client."""
+    return ReplyError(103, "permission denied")
+
+
+def method_not_found() -> ReplyError:
+    """104: the command names no known method."""
+    return ReplyError(104, "method not found")
+
+
+def already_subscribed() -> ReplyError:
+    """105: this session has this channel already."""
+    return ReplyError(105, "already subscribed")
+
+
+def limit_exceeded(what: str = "limit exceeded") -> ReplyError:
+    """106: a configured limit; `what` names it."""
+    return ReplyError(106, what)
+
+
+def bad_request(what: str = "bad request") -> ReplyError:
+    """107: the command's shape or a value in it is wrong; `what` names it."""
+    return ReplyError(107, what)
+
+
+def not_available(what: str = "not available") -> ReplyError:
+    """108: the feature is off, or there is nothing of that name; `what` names it."""
+    return ReplyError(108, what)
+
+
+def too_many_requests() -> ReplyError:
+    """111: slow down and try again."""
+    return ReplyError(111, "too many requests", temporary=True)
+
+
+def unrecoverable_position() -> ReplyError:
+    """112: the client asked (flag 2) to be refused rather than to go on with a gap."""
+    return ReplyError(112, "unrecoverable position")
+
+
+class Disconnect(NamedTuple):
+    """Why a session ends: a close code and a reason of fewer than 124 bytes."""
+
+    code: int
+    reason: str
+
+    @property
+    def reconnect(self) -> bool:
+        """Whether the client will try again, by the code's range."""
+        return not (3500 <= self.code <= 3999 or 4500 <= self.code <= 4999)
+
+
+SHUTDOWN = Disconnect(3001, "shutdown")
+SERVER_ERROR = Disconnect(3004, "internal server error")
+SLOW = Disconnect(3008, "slow")
+INSUFFICIENT_STATE = Disconnect(3010, "insufficient state")
+NO_PONG = Disconnect(3012, "no pong")
+BAD_REQUEST = Disconnect(3501, "bad request")
+STALE = Disconnect(3502, "stale")
+CHANNEL_LIMIT = Disconnect(3505, "channel limit")
+INAPPROPRIATE_PROTOCOL = Disconnect(3506, "inappropriate protocol")
+TOO_MANY_ERRORS = Disconnect(3509, "too many errors")
+
+
+class Unsubscribed(NamedTuple):
+    """Why a subscription ends by the server's will: below 2500 for good, from 2500 the client resubscribes."""
+
+    code: int
+    reason: str
+
+
+INSUFFICIENT = Unsubscribed(2500, "insufficient state")

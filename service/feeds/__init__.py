@@ -1,0 +1,1 @@
+"""Replayed and simulated quotes, scores and chat."""

@@ -1,0 +1,1 @@
+"""Pure fan-out: channels, subscriptions, windows, outboxes. No Redis, no sockets."""

@@ -1,0 +1,1 @@
+"""One client: the protocol's state machine."""

@@ -1,0 +1,1 @@
+"""All that talks to Redis: connections, the tail, publishing, history, trimming."""
