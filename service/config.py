@@ -156,10 +156,10 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    server: ServerSettings = ServerSettings()  # type: ignore[call-arg]
-    redis: RedisSettings = RedisSettings()  # type: ignore[call-arg]
-    limits: Limits = Limits()  # type: ignore[call-arg]
-    client: ClientSettings = ClientSettings()  # type: ignore[call-arg]
+    server: ServerSettings = ServerSettings()
+    redis: RedisSettings = RedisSettings()
+    limits: Limits = Limits()
+    client: ClientSettings = ClientSettings()
     default_namespace: str | None = Field(None, description="namespace of channels without a prefix")
     namespaces: dict[str, Namespace] = Field(
         default_factory=_shipped_namespaces, description="by name; replaces the shipped ones"

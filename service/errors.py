@@ -128,7 +128,7 @@ TOO_MANY_ERRORS = Disconnect(3509, "too many errors")
 
 
 class Unsubscribed(NamedTuple):
-    """Why a subscription ends by the server's will: below 2500 for good, from 2500 the client resubscribes."""
+    """Why the server ends a subscription: below 2500 for good; from 2500 the client resubscribes."""
 
     code: int
     reason: str

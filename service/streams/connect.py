@@ -8,11 +8,12 @@ line, checks) uses the ordinary client from `client`.
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
-from redis.backoff import NoBackoff
 from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from service.config import RedisSettings
@@ -44,13 +45,13 @@ async def transport(settings: RedisSettings) -> tuple[asyncio.Transport, Abstrac
     Raises:
         Unavailable: Redis is not there, refuses the credentials, or does not answer in time.
     """
-    connection = _pool(settings).make_connection()
+    connection: AbstractConnection = _pool(settings).make_connection()  # type: ignore[no-untyped-call]
     try:
         await connection.connect()
-    except (RedisError, OSError, asyncio.TimeoutError) as exc:
+    except (TimeoutError, RedisError, OSError) as exc:
         raise Unavailable(f"{type(exc).__name__}: {exc}") from exc
     # The one private attribute this package uses of redis-py; tests/unit/test_connect.py guards it.
-    writer: asyncio.StreamWriter | None = connection._writer
+    writer = connection._writer
     if writer is None:
         raise Unavailable("the connection was lost during its handshake")
-    return writer.transport, connection
+    return cast(asyncio.Transport, writer.transport), connection
