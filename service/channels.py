@@ -79,3 +79,9 @@ def parse(channel: str) -> ChannelName:
     if not rest:
         raise ValueError("a channel name has something after the namespace")
     return ChannelName(prefix, rest)
+
+
+def label(channel: str) -> str:
+    """The namespace part of a channel name, for metrics; "default" where there is no prefix."""
+    prefix, colon, _ = channel.partition(":")
+    return prefix if colon else "default"

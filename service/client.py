@@ -13,15 +13,27 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import orjson
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
-from service.errors import StreamgateError
+from service.client_events import (
+    ClientError,
+    Connected,
+    Connecting,
+    ConnectionFailed,
+    Disconnected,
+    Event,
+    Position,
+    Publication,
+    Refused,
+    Subscribed,
+    Unsubscribed,
+)
 
 #: Seconds beyond the server's ping interval after which a silent connection is given up.
 PING_GRACE_SECONDS = 10.0
@@ -35,90 +47,6 @@ MAX_DELAY_SECONDS = 20.0
 
 #: Largest message from a server, in bytes; a reply with a recovery is one message.
 MAX_MESSAGE_BYTES = 64 * 2**20
-
-
-class ClientError(StreamgateError):
-    """The root of what this client raises."""
-
-
-class ConnectionFailed(ClientError):
-    """The server cannot be reached, or the connection ended before the answer came."""
-
-
-class Refused(ClientError):
-    """The server answered a command with an error."""
-
-    def __init__(self, code: int, message: str, *, temporary: bool) -> None:
-        super().__init__(f"{message} (error {code})")
-        self.code = code
-        self.message = message
-        self.temporary = temporary or code < 100 or code == 109
-
-
-class Disconnected(ClientError):
-    """The server ended the session for good; `code` says why."""
-
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(f"the server ended the connection: {reason or 'no reason given'} ({code})")
-        self.code = code
-        self.reason = reason
-
-
-class Position(NamedTuple):
-    """Where a client is in a channel."""
-
-    offset: int
-    epoch: str
-
-
-@dataclass(frozen=True, slots=True)
-class Publication:
-    """Something was published. `raw` is the whole object as it came."""
-
-    channel: str
-    data: Any
-    offset: int
-    tags: Mapping[str, str]
-    info: Mapping[str, Any] | None
-    raw: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Connected:
-    """A connection is up."""
-
-    client: str
-
-
-@dataclass(frozen=True, slots=True)
-class Connecting:
-    """The connection was lost; the next attempt is `delay` seconds away."""
-
-    code: int
-    reason: str
-    delay: float
-
-
-@dataclass(frozen=True, slots=True)
-class Subscribed:
-    """A subscription is up. A gap is `was_recovering` without `recovered`."""
-
-    channel: str
-    position: Position | None
-    was_recovering: bool
-    recovered: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Unsubscribed:
-    """A subscription was ended by the server: for good where `code` is below 2500."""
-
-    channel: str
-    code: int
-    reason: str
-
-
-Event = Publication | Connected | Connecting | Subscribed | Unsubscribed
 
 
 @dataclass(slots=True)
@@ -351,7 +279,7 @@ class Client:
                 async for message in session.socket:
                     for line in message.splitlines():
                         if line.strip():
-                            self._dispatch(session, orjson.loads(line))
+                            self._dispatch(session, _decode(line))
                     if connected.done():
                         connected.result()
                         if not first.done():
@@ -485,6 +413,16 @@ class Client:
                 return await future
         except TimeoutError:
             raise ConnectionFailed(f"no answer to {method} in {TIMEOUT_SECONDS:g} s") from None
+
+
+def _decode(line: str | bytes) -> dict[str, Any]:
+    try:
+        message = orjson.loads(line)
+    except orjson.JSONDecodeError as exc:
+        raise ClientError(f"the server does not speak this protocol: not JSON: {exc}") from None
+    if not isinstance(message, dict):
+        raise ClientError("the server does not speak this protocol: not a JSON object")
+    return message
 
 
 def _publication(channel: str, raw: dict[str, Any]) -> Publication:

@@ -8,7 +8,6 @@ line, checks) uses the ordinary client from `client`.
 from __future__ import annotations
 
 import asyncio
-from typing import cast
 
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
@@ -37,21 +36,23 @@ def client(settings: RedisSettings) -> Redis:
     return Redis.from_pool(_pool(settings))
 
 
-async def transport(settings: RedisSettings) -> tuple[asyncio.Transport, AbstractConnection]:
-    """A connected transport after TLS, `HELLO 3`, `AUTH` and `SELECT`, and the object that keeps it alive.
+async def connected_writer(settings: RedisSettings) -> asyncio.StreamWriter:
+    """A connected stream after TLS, `HELLO 3`, `AUTH` and `SELECT`, for its transport.
 
-    The transport's protocol is still redis-py's; the caller sets its own at once.
+    The caller sets a protocol of its own on the transport at once, and keeps the writer as long as
+    it uses the transport (a discarded writer closes it).
 
     Raises:
         Unavailable: Redis is not there, refuses the credentials, or does not answer in time.
     """
     connection: AbstractConnection = _pool(settings).make_connection()  # type: ignore[no-untyped-call]
     try:
-        await connection.connect()
+        await connection.connect()  # type: ignore[no-untyped-call]
     except (TimeoutError, RedisError, OSError) as exc:
         raise Unavailable(f"{type(exc).__name__}: {exc}") from exc
     # The one private attribute this package uses of redis-py; tests/unit/test_connect.py guards it.
-    writer = connection._writer
+    writer: asyncio.StreamWriter | None = connection._writer
     if writer is None:
         raise Unavailable("the connection was lost during its handshake")
-    return cast(asyncio.Transport, writer.transport), connection
+    connection._writer = None  # ours now: redis-py would close it with the connection object
+    return writer

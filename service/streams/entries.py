@@ -1,0 +1,115 @@
+"""From a stream entry's fields to a publication.
+
+An entry is either one field `data` with a JSON payload, or flat fields that become a JSON object.
+The reserved fields `_info` and `_tags` may stand beside either.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import orjson
+
+from service.channels import Namespace
+from service.errors import UndeliverableEntry
+from service.hub.publication import Publication
+from service.streams.position import StreamId, parse_id, to_offset
+
+DATA = b"data"
+#: JSON object: who published (user, client).
+INFO = b"_info"
+#: JSON object of strings, handed to clients as they are.
+TAGS = b"_tags"
+
+#: An entry as Redis replies it: id, then names and values in turn.
+RawEntry = tuple[bytes, list[bytes]]
+
+_NUMBER = re.compile(rb"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
+
+
+def decode(entry_id: StreamId, fields: list[bytes], namespace: Namespace, max_bytes: int) -> Publication:
+    """Make a publication of an entry.
+
+    Args:
+        fields: names and values in turn, as `XREAD` gives them.
+        max_bytes: largest payload.
+
+    Raises:
+        UndeliverableEntry: `args[0]` is a short reason that serves as a metric's label.
+    """
+    if len(fields) == 2 and fields[0] == DATA:  # nearly always
+        return Publication(entry_id, to_offset(entry_id), _payload(fields[1], max_bytes))
+    rest: dict[bytes, bytes] = dict(zip(fields[::2], fields[1::2], strict=True))
+    info = _object(rest.pop(INFO, None), "info")
+    tags = _object(rest.pop(TAGS, None), "tags")
+    if not rest:
+        raise UndeliverableEntry("no_fields")
+    if len(rest) == 1 and DATA in rest:
+        data = _payload(rest[DATA], max_bytes)
+    else:
+        data = _payload(_join(rest, namespace.numeric_fields), max_bytes)
+    return Publication(entry_id, to_offset(entry_id), data, info, tags)
+
+
+def decode_all(raw: list[RawEntry], namespace: Namespace, max_bytes: int) -> list[Publication]:
+    """All of a reply to `XRANGE` that can be delivered. What cannot is counted by the tail, not here."""
+    found = []
+    for entry_id, fields in raw:
+        try:
+            found.append(decode(parse_id(entry_id), fields, namespace, max_bytes))
+        except UndeliverableEntry:
+            continue
+    return found
+
+
+def payload(raw: bytes) -> bytes:
+    """Valid JSON on one line: what comes in, with line breaks between tokens made spaces.
+
+    Raises:
+        ValueError: not JSON.
+    """
+    orjson.loads(raw)
+    if b"\n" in raw or b"\r" in raw:
+        # In valid JSON these are white space between tokens only; SDKs split frames at line breaks.
+        raw = raw.replace(b"\n", b" ").replace(b"\r", b" ")
+    return raw
+
+
+def _payload(raw: bytes, max_bytes: int) -> bytes:
+    if len(raw) > max_bytes:
+        raise UndeliverableEntry("too_large")
+    try:
+        return payload(raw)
+    except ValueError:
+        raise UndeliverableEntry("invalid_json") from None
+
+
+def _object(raw: bytes | None, what: str) -> bytes | None:
+    if raw is None:
+        return None
+    try:
+        value: Any = orjson.loads(raw)
+    except ValueError:
+        raise UndeliverableEntry(f"invalid_{what}") from None
+    valid = isinstance(value, dict) and (what != "tags" or all(isinstance(v, str) for v in value.values()))
+    if not valid:
+        raise UndeliverableEntry(f"invalid_{what}")
+    # Encoded anew: no line breaks, and a tags object that ends the way Publication.snapshot expects.
+    return orjson.dumps(value)
+
+
+def _join(fields: dict[bytes, bytes], numeric: frozenset[str]) -> bytes:
+    values: dict[str, Any] = {}
+    for name, value in fields.items():
+        try:
+            key = name.decode()
+            if key not in numeric:
+                values[key] = value.decode()
+                continue
+        except UnicodeDecodeError:
+            raise UndeliverableEntry("invalid_utf8") from None
+        if not _NUMBER.fullmatch(value):
+            raise UndeliverableEntry("invalid_number")
+        values[key] = orjson.Fragment(value)  # as written: no digit is lost
+    return orjson.dumps(values)

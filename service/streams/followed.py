@@ -1,0 +1,181 @@
+"""What the tail knows of one channel: what to ask Redis next, and what the answer proves."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import NamedTuple
+
+from service import channels
+from service.channels import Namespace
+from service.errors import CommandFailed, Unavailable
+from service.hub.publication import Publication
+from service.streams.entries import RawEntry
+from service.streams.link import Command, Reply
+from service.streams.position import (
+    MAX_MS,
+    ZERO,
+    StreamId,
+    StreamState,
+    below,
+    format_id,
+    is_complete,
+    parse_id,
+    parse_state,
+)
+
+
+class Start(NamedTuple):
+    """Where following begins: the last generated id, the epoch, the newest entry if it can be delivered."""
+
+    cursor: StreamId
+    epoch: str
+    newest: Publication | None
+
+
+class Advance(NamedTuple):
+    """Continuity is proved; `entries` come next. `full`: there may be more already."""
+
+    entries: list[RawEntry]
+    full: bool
+
+
+class Unproved(NamedTuple):
+    """The read does not tell whether anything is missing; read again with the stream's state."""
+
+
+class Restart(NamedTuple):
+    """The channel goes on from the stream's last generated id: its first read, or a gap (`is_gap`)."""
+
+    state: StreamState
+    last_entry: RawEntry | None
+    is_gap: bool
+
+
+Outcome = Advance | Unproved | Restart
+
+
+class Followed:
+    """One followed channel. `cursor` is None until the first read has told where the stream stands."""
+
+    __slots__ = (
+        "_answering",
+        "_checked",
+        "channel",
+        "check",
+        "commands_sent",
+        "cursor",
+        "epoch",
+        "epoch_changed",
+        "hinted",
+        "key",
+        "label",
+        "namespace",
+        "refresh_epoch",
+        "retry",
+        "swept",
+        "waiters",
+    )
+
+    def __init__(self, channel: str, key: bytes, namespace: Namespace, epoch: str) -> None:
+        self.channel = channel
+        self.key = key
+        self.namespace = namespace
+        self.label = channels.label(channel)
+        self.epoch = epoch
+        #: The id of the last entry handed on.
+        self.cursor: StreamId | None = None
+        #: Done when a read that began after they came has brought all there was.
+        self.waiters: list[asyncio.Future[None]] = []
+        self._answering: list[asyncio.Future[None]] = []
+        #: The next read must prove continuity by the stream's state.
+        self.check = False
+        #: The read under way does so.
+        self._checked = False
+        #: The sweep saw another epoch: the next read is a gap.
+        self.epoch_changed = False
+        #: The sweep shall keep the epoch from expiring.
+        self.refresh_epoch = False
+        #: Why the channel is dirty.
+        self.hinted = self.swept = False
+        #: Commands in the pipeline under way.
+        self.commands_sent = 0
+        #: Seconds of the last wait after a failed read.
+        self.retry = 0.0
+
+    def request(self, count: int) -> list[Command]:
+        """The commands of the next read; it answers for all who wait by now."""
+        self._answering += self.waiters
+        self.waiters = []
+        key, cursor = self.key, self.cursor
+        if cursor is None:
+            commands: list[Command] = [("XINFO", "STREAM", key)]
+        else:
+            # From just below the cursor: the cursor's own entry comes along and proves continuity.
+            commands = [("XREAD", "COUNT", count, "STREAMS", key, format_id(below(cursor)))]
+            self._checked = self.check or (self.swept and cursor == ZERO)
+            if self._checked:
+                commands = [("MULTI",), ("XINFO", "STREAM", key), *commands, ("EXEC",)]
+        self.commands_sent = len(commands)
+        return commands
+
+    def judge(self, reply: Reply, count: int) -> Outcome:
+        """What the last reply to `request(count)` proves.
+
+        Raises:
+            CommandFailed: Redis refused, or the stream's ids are beyond what offsets can hold.
+        """
+        if self.cursor is None:
+            return self._restart(reply, is_gap=False)
+        if isinstance(reply, CommandFailed):
+            raise reply
+        if self._checked:
+            return self._judge_checked(self.cursor, reply, count)
+        found = self._entries(reply)
+        if self.cursor == ZERO:
+            return Unproved() if found else Advance([], full=False)
+        if found and parse_id(found[0][0]) == self.cursor:
+            return Advance(found[1:], full=len(found) == count)
+        return Unproved()
+
+    def _judge_checked(self, cursor: StreamId, reply: Reply, count: int) -> Outcome:
+        info, read = reply
+        if isinstance(read, CommandFailed):
+            raise read
+        state = parse_state(info)
+        found = self._entries(read)
+        present = bool(found) and parse_id(found[0][0]) == cursor
+        if self.epoch_changed or not is_complete(cursor, state, present=present):
+            return self._restart(info, is_gap=True)
+        return Advance(found[1:] if present else found, full=len(found) == count)
+
+    def _restart(self, info: Reply, *, is_gap: bool) -> Restart:
+        state = parse_state(info)
+        if state.last_id[0] >= MAX_MS:
+            raise CommandFailed(f"the stream's ids are too large: {state.last_id[0]} ms")
+        last_entry = tuple(info[b"last-entry"]) if state.length else None
+        return Restart(state, last_entry, is_gap)
+
+    def _entries(self, reply: Reply) -> list[RawEntry]:
+        found: list[RawEntry] = reply[self.key] if reply else []
+        if found and parse_id(found[-1][0])[0] >= MAX_MS:
+            raise CommandFailed("the stream's ids are too large")
+        return found
+
+    def read_done(self) -> None:
+        """A read has brought all there was: those who wait for it may go on."""
+        if self._checked:  # else it was asked for while the read was under way: the next one's
+            self.check = self.epoch_changed = False
+        self.hinted = self.swept = False
+        self.retry = 0.0
+        answering, self._answering = self._answering, []
+        for future in answering:
+            if not future.done():
+                future.set_result(None)
+
+    def end(self, why: Exception | None = None) -> None:
+        """The channel is followed no more: nobody waits in vain."""
+        for future in self._answering + self.waiters:
+            if not future.done():
+                future.set_exception(why or Unavailable("the channel is followed no more"))
+                future.exception()  # retrieved: whoever waited may have gone away
+        self._answering, self.waiters = [], []

@@ -1,0 +1,124 @@
+"""Stream ids and client offsets, and the rule that tells whether anything is missing between two.
+
+A stream id is `(ms, seq)`. Clients see `offset = ms << 12 | min(seq, 4095)`, which stays below
+2^53 (exact in JavaScript) for the next forty years. Offsets are ordered, never contiguous.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from service.errors import CommandFailed
+
+StreamId = tuple[int, int]
+
+#: The position before the first entry of any stream.
+ZERO: StreamId = (0, 0)
+
+#: Bits of an offset that hold the sequence number.
+_SEQ_BITS = 12
+
+#: The largest sequence number an offset can hold; all above share it.
+SATURATED = (1 << _SEQ_BITS) - 1
+
+#: Streams with ids from here on cannot be given offsets below 2^53 (about the year 2039).
+MAX_MS = 1 << 41
+
+_MAX_SEQ = (1 << 64) - 1
+
+
+def parse_id(raw: bytes) -> StreamId:
+    """`b"1700000000000-5"` → `(1700000000000, 5)`.
+
+    Raises:
+        ValueError: not an id as Redis writes it.
+    """
+    ms, _, seq = raw.partition(b"-")
+    return int(ms), int(seq)
+
+
+def format_id(position: StreamId) -> bytes:
+    """The reverse of `parse_id`."""
+    return b"%d-%d" % position
+
+
+def below(position: StreamId) -> StreamId:
+    """The largest id less than `position`; `ZERO` has none and stays."""
+    ms, seq = position
+    if seq:
+        return ms, seq - 1
+    return (ms - 1, _MAX_SEQ) if ms else ZERO
+
+
+def to_offset(position: StreamId) -> int:
+    """What a client sees of a stream id."""
+    ms, seq = position
+    return ms << _SEQ_BITS | min(seq, SATURATED)
+
+
+def from_offset(offset: int) -> StreamId:
+    """The position that an offset stands for: everything after it is news to the client.
+
+    A saturated offset stands for a run of ids; the position is just before that run, so that a
+    client may see an entry of the run twice but never misses one.
+    """
+    ms, seq = offset >> _SEQ_BITS, offset & SATURATED
+    return (ms, SATURATED - 1) if seq == SATURATED else (ms, seq)
+
+
+class StreamState(NamedTuple):
+    """What Redis says of a stream (`XINFO STREAM`); a stream that does not exist is `ABSENT`.
+
+    `entries_added` and `max_deleted` are None before Redis 7.
+    """
+
+    last_id: StreamId
+    first_id: StreamId | None
+    length: int
+    entries_added: int | None
+    max_deleted: StreamId | None
+
+
+ABSENT = StreamState(ZERO, None, 0, 0, ZERO)
+
+
+def parse_state(reply: Any) -> StreamState:
+    """Read the reply to `XINFO STREAM`.
+
+    Raises:
+        CommandFailed: the key holds something else, or the call is not allowed.
+    """
+    if isinstance(reply, CommandFailed):
+        if str(reply).startswith("ERR no such key"):
+            return ABSENT
+        raise reply
+    first = reply[b"first-entry"]
+    max_deleted = reply.get(b"max-deleted-entry-id")
+    return StreamState(
+        last_id=parse_id(reply[b"last-generated-id"]),
+        first_id=parse_id(first[0]) if first else None,
+        length=reply[b"length"],
+        entries_added=reply.get(b"entries-added"),
+        max_deleted=parse_id(max_deleted) if max_deleted is not None else None,
+    )
+
+
+def is_complete(position: StreamId, state: StreamState, *, present: bool) -> bool:
+    """Whether all that came after `position` can still be read (DESIGN.md, "Position").
+
+    Args:
+        position: the last id that the reader has.
+        state: of the stream, read in the same MULTI as the entries.
+        present: whether the entry at `position` was seen to be there still.
+    """
+    if position > state.last_id:
+        return False  # the past was replaced: failover, lost tail of the AOF, a new stream
+    if position == state.last_id or present:
+        return True
+    if position == ZERO:
+        return state.entries_added == state.length and state.max_deleted == ZERO
+    if state.first_id is None or state.first_id > position:
+        return False
+    # The entry at the position is gone from the middle. XDEL raises max-deleted to at least its id;
+    # if that did not happen the stream was written anew around it (docs/decisions/0001).
+    return state.max_deleted is None or state.max_deleted >= position
