@@ -15,6 +15,9 @@ from service import __version__
 #: Seconds; from a socket write up to what a user calls broken.
 LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
+#: Seconds of a connection's life.
+DURATION_BUCKETS = (1, 10, 60, 600, 3600, 21_600, 86_400)
+
 #: Subscribers of one publication.
 FANOUT_BUCKETS = (1, 10, 100, 1_000, 10_000, 100_000)
 
@@ -94,16 +97,12 @@ class Metrics:
 
         # Redis
         self.tail_connected = gauge("tail_connected", "1 while the tail has its connection.")
-        self.tail_lag = gauge(
-            "tail_lag_seconds", "How long the oldest changed channel has waited to be read."
-        )
+        self.tail_lag = gauge("tail_lag_seconds", "How long a changed channel has waited to be read.")
         self.tail_reads = counter("tail_reads_total", "Channels read by the tail.")
         self.tail_empty_reads = counter("tail_empty_reads_total", "Hinted reads that found nothing new.")
         self.tail_errors = counter("tail_errors_total", "Reads of a channel that failed.", "kind")
         self.redis_seconds = histogram("redis_seconds", "Round trips to Redis.", "command")
-        self.redis_errors = counter(
-            "redis_errors_total", "Calls that Redis did not answer, or refused.", "kind"
-        )
+        self.redis_errors = counter("redis_errors_total", "Calls unanswered or refused.", "kind")
         self.redis_reconnects = counter("redis_reconnects_total", "Connections to Redis made anew.", "link")
         self.clock_offset = gauge("clock_offset_seconds", "Redis' clock minus this node's.")
         self.trimmed = counter("trimmed_entries_total", "Entries trimmed for foreign producers.", "namespace")

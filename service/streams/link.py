@@ -97,7 +97,7 @@ class Link(asyncio.Protocol):
         self._calls.append(_Call(len(commands), deadline, future))
         if self._watchdog is None:
             self._watchdog = self._loop.call_at(deadline, self._check_deadline)
-        transport.write(b"".join([hiredis.pack_command(command) for command in commands]))
+        transport.write(b"".join([hiredis.pack_command(cast(Any, command)) for command in commands]))
         return future
 
     def close(self, why: str = "closed") -> None:

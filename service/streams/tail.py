@@ -28,13 +28,13 @@ from service.streams.followed import Advance, Followed, Outcome, Restart, Start,
 from service.streams.history import History
 from service.streams.keys import Keys
 from service.streams.link import Command, Link
-from service.streams.position import ZERO, StreamId
+from service.streams.position import ZERO, StreamId, parse_id
 from service.streams.quiet import OncePer
 from service.streams.sweep import Sweep
 
 logger = logging.getLogger(__name__)
 
-#: Entries one pipeline may bring at most: channels × COUNT. About 2 MB of quotes.
+#: Entries one pipeline may bring at most: channels times COUNT. About 2 MB of quotes.
 ENTRIES_PER_READ = 16_384
 
 #: Channels one pipeline reads at most.
@@ -300,22 +300,20 @@ class Tail:
             return
         self._metrics.gaps.labels(followed.label).inc()
         if self._log_limit.allows(followed.channel):
-            logger.warning(
-                "channel %s: entries are missing; it goes on at %d-%d", followed.channel, *start.cursor
-            )
+            logger.warning("channel %s: entries are missing; on from %d-%d", followed.channel, *start.cursor)
         self._sink.gap(followed.channel, start)
 
     def _deliver(self, followed: Followed, raw: list[RawEntry]) -> None:
         decoded = [self._decode(followed, entry) for entry in raw]
         if followed.cursor == ZERO:
             followed.refresh_epoch = True  # it expires while there is no stream; now there is one
-        followed.cursor = entries.parse_id(raw[-1][0])
+        followed.cursor = parse_id(raw[-1][0])
         self._metrics.entries.labels(followed.label).inc(len(raw))
         publications = [publication for publication in decoded if publication is not None]
         self._sink.deliver(followed.channel, publications, followed.cursor)
 
     def _decode(self, followed: Followed, entry: RawEntry) -> Publication | None:
-        entry_id = entries.parse_id(entry[0])
+        entry_id = parse_id(entry[0])
         try:
             return entries.decode(entry_id, entry[1], followed.namespace, self._max_bytes)
         except UndeliverableEntry as exc:
