@@ -226,57 +226,55 @@ class Client:
     # The connection's life.
 
     async def _run(self, first: asyncio.Future[None]) -> None:
+        try:
+            await self._keep_connected(first)
+        except Exception as exc:
+            # Before the first connect is through, whoever entered the client is told, else who waits.
+            if first.done():
+                raise
+            first.set_exception(exc)
+
+    async def _keep_connected(self, first: asyncio.Future[None]) -> None:
         attempt = 0
         while True:
             code, reason, least = 0, "", 0.0
             try:
-                async with connect(
+                socket = await connect(
                     self._url,
                     compression=None,
                     ping_interval=None,
                     open_timeout=TIMEOUT_SECONDS,
                     close_timeout=1.0,
                     max_size=MAX_MESSAGE_BYTES,
-                ) as socket:
-                    await self._converse(_Session(socket), first)
-                    code, reason = socket.close_code or 1006, socket.close_reason or ""
-                    attempt = 0
-            except (OSError, InvalidHandshake, ConnectionClosed, TimeoutError) as exc:
-                reason = _explain(exc)
-                least = _retry_after(exc)
-            except (ClientError, InvalidURI) as exc:
-                failure = exc if isinstance(exc, ClientError) else ConnectionFailed(str(exc))
-                self._fail(first, failure)
-                return
+                )
+            except InvalidURI as exc:
+                raise ConnectionFailed(str(exc)) from None
+            except (OSError, InvalidHandshake, TimeoutError) as exc:
+                reason, least = _explain(exc), _retry_after(exc)
+            else:
+                code, reason = await self._converse(socket, first)
+                attempt = 0
             if 3500 <= code <= 3999 or 4500 <= code <= 4999:
-                self._fail(first, Disconnected(code, reason))
-                return
+                raise Disconnected(code, reason)
             if not first.done():
-                first.set_exception(ConnectionFailed(reason or f"closed with {code}"))
-                return
+                raise ConnectionFailed(reason or f"the server closed the connection ({code})")
             ceiling = min(MAX_DELAY_SECONDS, MIN_DELAY_SECONDS * 2**attempt)
             delay = max(least, random.uniform(0, ceiling))
             attempt += 1
             self._emit(Connecting(code, reason, delay))
             await asyncio.sleep(delay)
 
-    @staticmethod
-    def _fail(first: asyncio.Future[None], error: ClientError) -> None:
-        if first.done():
-            raise error
-        first.set_exception(error)
-
-    async def _converse(self, session: _Session, first: asyncio.Future[None]) -> None:
-        """From connect to the end of one connection."""
-        self._session = session
+    async def _converse(self, socket: ClientConnection, first: asyncio.Future[None]) -> tuple[int, str]:
+        """From connect to the end of one connection: the close code, 0 for none, and the reason."""
+        self._session = session = _Session(socket)
         connected: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._send("connect", self._connect, _Call("connect", connected))
         for subscription in self._subscriptions.values():
             self._send_subscribe(subscription)
         writer = asyncio.create_task(session.send_outgoing(), name="streamgate-client-writer")
         try:
-            async with asyncio.timeout(TIMEOUT_SECONDS) as deadline:
-                async for message in session.socket:
+            async with socket, asyncio.timeout(TIMEOUT_SECONDS) as deadline:
+                async for message in socket:
                     for line in message.splitlines():
                         if line.strip():
                             self._dispatch(session, _decode(line))
@@ -286,6 +284,14 @@ class Client:
                             first.set_result(None)
                     if session.silence:
                         deadline.reschedule(asyncio.get_running_loop().time() + session.silence)
+        except ConnectionClosed:
+            pass  # the close code, below, says what there is to say
+        except TimeoutError:
+            return 0, "the server was silent for too long"
+        except Refused as exc:
+            if not exc.temporary:
+                raise
+            return 0, str(exc)
         finally:
             self._session = None
             writer.cancel()
@@ -294,6 +300,7 @@ class Client:
                 if call.future is not None and not call.future.done():
                     call.future.set_exception(ConnectionFailed("the connection was lost"))
                     call.future.exception()  # whoever waits still sees it; nobody need wait
+        return socket.close_code or 0, socket.close_reason or ""
 
     def _dispatch(self, session: _Session, message: dict[str, Any]) -> None:
         if not message:

@@ -1,0 +1,319 @@
+"""`streamgate check`: does the configuration hold, and is its Redis fit for it?
+
+The Redis part asks what a node will ask: it really runs each kind of command, on a key of each
+namespace that is deleted again and expires by itself should that fail.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+from urllib.parse import urlsplit
+
+from redis.asyncio import Redis
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
+from rich.console import Console
+from rich.text import Text
+
+from service.channels import Namespace
+from service.config import Settings
+from service.streams import connect
+
+#: ok: fine. hint: could be better. warning: works, but read this. problem: fix it before serving.
+Level = Literal["ok", "hint", "warning", "problem"]
+
+#: Oldest Redis whose commands suffice.
+MIN_VERSION = (6, 2)
+
+#: Followed channels that fit into Redis' tracking table before it evicts; the server's default is 10^6.
+MIN_TRACKING_KEYS = 100_000
+
+#: `stream-node-max-bytes` above which many quiet channels cost noticeably more memory.
+SMALL_NODE_BYTES = 1024
+
+#: Seconds after which a probe's key is gone, should deleting it fail.
+_PROBE_TTL = 60
+
+
+class Finding(NamedTuple):
+    """One line of the report; `fix` says what to do, where there is something to do."""
+
+    level: Level
+    text: str
+    fix: str = ""
+
+
+def check_settings(settings: Settings) -> list[Finding]:
+    """What can be said of the settings alone. They are valid, or they would not exist."""
+    modes = ", ".join(f"{name} ({namespace.mode})" for name, namespace in settings.namespaces.items())
+    found = [Finding("ok", f"settings are valid; namespaces: {modes or 'none'}")]
+    if not settings.namespaces:
+        found.append(Finding("problem", "no namespace: no channel exists", "add a [namespaces.NAME] table"))
+    for name, namespace in settings.namespaces.items():
+        if not namespace.history_size and not namespace.history_ttl:
+            found.append(
+                Finding(
+                    "hint",
+                    f"namespaces.{name}: nothing trims its streams",
+                    "set history_size or history_ttl, or let the producers trim (XADD … MAXLEN ~ N)",
+                )
+            )
+    return found
+
+
+#: How each level is shown: a word, so that it reads without colours too.
+_SHOWN: dict[Level, tuple[str, str]] = {
+    "ok": ("  ok", "green"),
+    "hint": ("hint", "cyan"),
+    "warning": ("warn", "yellow"),
+    "problem": (" fix", "bold red"),
+}
+
+
+def render(findings: Sequence[Finding], console: Console) -> int:
+    """Print the report; the exit code: 1 where there is a problem, else 0."""
+    for finding in findings:
+        word, style = _SHOWN[finding.level]
+        console.print(Text(word, style), Text(finding.text))
+        if finding.fix:
+            console.print(
+                Text("       → "), Text(finding.fix, "dim" if finding.level == "hint" else ""), sep=""
+            )
+    problems = sum(finding.level == "problem" for finding in findings)
+    if problems:
+        console.print(Text(f"{problems} to fix before serving", "bold red"))
+        return 1
+    console.print(Text("ready to serve", "bold green"))
+    return 0
+
+
+async def check_redis(settings: Settings) -> list[Finding]:
+    """Connect to the Redis of the settings and try all that a node needs.
+
+    Returns what was found; a Redis that cannot be reached is a finding, not an error.
+    """
+    redis = connect.client(settings.redis)
+    place = describe(settings)
+    try:
+        await redis.ping()
+    except (RedisError, OSError, TimeoutError) as exc:
+        await redis.aclose()
+        return [Finding("problem", f"Redis at {place}: {explain(exc)}", "start it, or set redis.url")]
+    try:
+        found = [Finding("ok", f"Redis at {place} answers")]
+        found += await _check_server(redis)
+        found += await _check_config(redis)
+        found += await _check_tracking(redis)
+        found += await _check_permissions(redis, settings)
+        return found
+    except (RedisError, OSError, TimeoutError) as exc:
+        return [
+            Finding("problem", f"Redis at {place}: {explain(exc)}", "see why it went away, and try again")
+        ]
+    finally:
+        await redis.aclose()
+
+
+def describe(settings: Settings) -> str:
+    """Where Redis is, without user and password."""
+    parts = urlsplit(settings.redis.url.get_secret_value())
+    if parts.scheme == "unix":
+        return parts.path
+    return f"{parts.hostname or '127.0.0.1'}:{parts.port or 6379}"
+
+
+def explain(exc: BaseException) -> str:
+    """An error of redis-py in a few words."""
+    text = str(exc)
+    if found := re.search(r"\[?Errno -?\d+\]? (?:Connect call failed.*|.*)$|connecting to .*?\. (.*)$", text):
+        text = found.group(1) or text
+    return (text or type(exc).__name__).rstrip(".")
+
+
+async def _check_server(redis: Redis) -> list[Finding]:
+    try:
+        info: Mapping[str, Any] = await redis.info()
+    except NoPermissionError:
+        return [Finding("warning", "INFO is not allowed: the version cannot be checked", "allow +info")]
+    found = []
+    valkey = "valkey_version" in info
+    text = str(info.get("valkey_version" if valkey else "redis_version", "0"))
+    version = tuple(int(part) for part in re.findall(r"\d+", text)[:3])
+    name = f"{'Valkey' if valkey else 'Redis'} {text}"
+    if not valkey and version < MIN_VERSION:
+        found.append(Finding("problem", f"{name} is too old", "use Redis 6.2 or later, or Valkey"))
+    else:
+        found.append(Finding("ok", name))
+    found += _check_advisories(name, version, valkey=valkey)
+    if info.get("role") == "slave":
+        found.append(Finding("problem", "this Redis is a replica: it takes no writes", "name the primary"))
+    if info.get("cluster_enabled"):
+        found.append(
+            Finding("problem", "this Redis is part of a Cluster, which is not supported", "name a single one")
+        )
+    return found
+
+
+def _check_advisories(name: str, version: tuple[int, ...], *, valkey: bool) -> list[Finding]:
+    if valkey:
+        return []
+    if (7, 2, 0) <= version <= (8, 6, 2):
+        return [
+            Finding(
+                "warning",
+                f"{name} is affected by CVE-2026-23479 (blocking commands), unless its vendor patched it",
+                "use Redis 8.6.3 or later, a patched build, or Valkey",
+            )
+        ]
+    if version < (6, 2, 16):
+        return [
+            Finding(
+                "warning",
+                f"{name} is affected by CVE-2024-31228 (patterns without bound)",
+                "use Redis 6.2.16 or later, or let nobody but trusted programs reach it",
+            )
+        ]
+    return []
+
+
+async def _check_config(redis: Redis) -> list[Finding]:
+    names = (
+        *("maxmemory", "maxmemory-policy", "tracking-table-max-keys"),
+        *("stream-node-max-bytes", "appendonly"),
+    )
+    values: dict[str, str] = {}
+    try:
+        for name in names:  # one by one: Redis 6.2 takes a single name
+            read = await redis.config_get(name)
+            values |= {_text(key): _text(value) for key, value in read.items() if key and value}
+    except ResponseError:
+        return [
+            Finding(
+                "hint",
+                "CONFIG GET is not allowed: maxmemory-policy and others cannot be checked",
+                "see that maxmemory-policy is noeviction",
+            )
+        ]
+    found = []
+    policy, bounded = values.get("maxmemory-policy", "noeviction"), values.get("maxmemory", "0") != "0"
+    if policy == "noeviction":
+        found.append(Finding("ok", "maxmemory-policy is noeviction"))
+    else:
+        level: Level = "problem" if bounded else "warning"
+        effect = (
+            "streams will be evicted when memory is full"
+            if policy.startswith("allkeys")
+            else ("keys with a time to live will be evicted when memory is full")
+        )
+        fix = "CONFIG SET maxmemory-policy noeviction (and in redis.conf)"
+        found.append(Finding(level, f"maxmemory-policy is {policy}: {effect}", fix))
+    tracking = int(values.get("tracking-table-max-keys", "0"))
+    if 0 < tracking < MIN_TRACKING_KEYS:
+        fix = "CONFIG SET tracking-table-max-keys 1000000 (a node follows its clients' channels by it)"
+        found.append(Finding("warning", f"tracking-table-max-keys is only {tracking}", fix))
+    else:
+        found.append(Finding("ok", f"tracking-table-max-keys is {tracking or 'without bound'}"))
+    node_bytes = int(values.get("stream-node-max-bytes", "0"))
+    if node_bytes > SMALL_NODE_BYTES:
+        found.append(
+            Finding(
+                "hint",
+                f"stream-node-max-bytes is {node_bytes}: a quiet channel takes about that much memory",
+                f"with very many quiet channels: CONFIG SET stream-node-max-bytes {SMALL_NODE_BYTES}",
+            )
+        )
+    if values.get("appendonly") == "no":
+        found.append(
+            Finding(
+                "hint", "appendonly is no: a restart loses the newest entries", "CONFIG SET appendonly yes"
+            )
+        )
+    return found
+
+
+async def _check_tracking(redis: Redis) -> list[Finding]:
+    client = redis.client()  # a connection of its own: tracking is a connection's state
+    try:
+        await client.initialize()
+        for switch in ("ON", "OFF"):
+            await client.execute_command("CLIENT", "TRACKING", switch)  # type: ignore[no-untyped-call]
+    except ResponseError as exc:
+        return [
+            Finding(
+                "warning",
+                f"RESP3 client tracking is refused ({exc}): nodes will poll, at more cost",
+                "allow +client|tracking, or connect past the proxy",
+            )
+        ]
+    finally:
+        await client.aclose()
+    return [Finding("ok", "RESP3 and client tracking work")]
+
+
+async def _check_permissions(redis: Redis, settings: Settings) -> list[Finding]:
+    """Run each command a node needs, on a key of each namespace."""
+    refused: dict[str, None] = {}
+    token = secrets.token_hex(8)
+    beside = f"streamgate:check:{{{settings.redis.key_prefix}{token}}}"
+    for name, namespace in settings.namespaces.items():
+        key = f"{settings.redis.key_prefix}{name}:streamgate-check-{token}"
+        for command in (*_stream_commands(key, namespace), ("DEL", key)):
+            await _try(redis, command, refused, f"on {settings.redis.key_prefix}{name}:*")
+    for command in _other_commands(beside):
+        await _try(redis, command, refused, "on streamgate:*")
+    if not refused:
+        return [Finding("ok", "all commands that a node needs are allowed")]
+    return [
+        Finding("problem", f"not allowed: {what}", "give this user the command and the keys (ACL SETUSER)")
+        for what in refused
+    ]
+
+
+Command = tuple[str | int, ...]
+
+
+def _stream_commands(key: str, namespace: Namespace) -> list[Command]:
+    size = namespace.history_size or 1000
+    return [
+        ("XADD", key, "MAXLEN", "~", size, "*", "data", "null"),
+        ("EXPIRE", key, _PROBE_TTL),
+        ("XREAD", "COUNT", 1, "STREAMS", key, "0-0"),
+        ("XRANGE", key, "-", "+", "COUNT", 1),
+        ("XREVRANGE", key, "+", "-", "COUNT", 1),
+        ("XLEN", key),
+        ("XINFO", "STREAM", key),
+        ("XTRIM", key, "MAXLEN", "~", size),
+        ("TYPE", key),
+        ("EVAL", "return redis.call('XLEN', KEYS[1])", 1, key),
+    ]
+
+
+def _other_commands(key: str) -> list[Command]:
+    return [
+        ("SET", key, "1", "NX", "EX", _PROBE_TTL),
+        ("GET", key),
+        ("EXISTS", key),
+        ("EXPIRE", key, _PROBE_TTL),
+        ("PERSIST", key),
+        ("EVAL", "return redis.call('GET', KEYS[1])", 1, key),
+        ("SCAN", 0, "COUNT", 1),
+        ("TIME",),
+        ("DEL", key),
+    ]
+
+
+async def _try(redis: Redis, command: Command, refused: dict[str, None], where: str) -> None:
+    try:
+        await redis.execute_command(*command)  # type: ignore[no-untyped-call]
+    except NoPermissionError:
+        refused[f"{command[0]} {where}"] = None
+    except ResponseError as exc:
+        # Redis checks a script's own commands as they run, and says so in its own words.
+        if "permission" in str(exc).lower() or "unknown command" in str(exc).lower():
+            refused[f"{command[0]} {where} ({exc})"] = None
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value
