@@ -64,7 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the program's name; None: those of this process.
     """
     try:
-        code = app(args=None if arguments is None else list(arguments), standalone_mode=False)
+        code = app(
+            args=None if arguments is None else list(arguments), standalone_mode=False, prog_name="streamgate"
+        )
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except KeyboardInterrupt:
@@ -111,11 +113,12 @@ def _run(work: Coroutine[Any, Any, None], settings: Settings) -> None:
 
 
 @app.command(
-    epilog="[dim]streamgate serve --redis-url redis://10.0.0.5:6379/0 --host 0.0.0.0 --workers 4[/dim]"
+    epilog="Examples:\n\n[dim]streamgate serve --redis-url redis://10.0.0.5:6379/0 --host 0.0.0.0 --workers 4[/dim]"
 )
 def serve(
     host: Annotated[
-        str | None, typer.Option(help="Address that clients connect to. [dim]Default: 127.0.0.1.[/dim]")
+        str | None,
+        typer.Option(metavar="HOST", help="Address that clients connect to. [dim]Default: 127.0.0.1.[/dim]"),
     ] = None,
     port: Annotated[
         int | None,
@@ -126,11 +129,13 @@ def serve(
     redis_url: RedisUrl = None,
     config: Config = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Whole nodes to run, one per core. [dim]Default: 1.[/dim]")
+        int | None,
+        typer.Option(metavar="N", min=1, help="Whole nodes to run, one per core. [dim]Default: 1.[/dim]"),
     ] = None,
     admin_port: Annotated[
         int | None,
         typer.Option(
+            metavar="PORT",
             min=0,
             max=65535,
             help="Port of /livez, /readyz and /metrics; worker i has this + i. [dim]Default: 9000.[/dim]",
@@ -148,13 +153,14 @@ def serve(
     return server.run(settings)
 
 
-@app.command(epilog="[dim]streamgate demo --port 8080[/dim]")
+@app.command(epilog="Examples:\n\n[dim]streamgate demo --port 8080[/dim]")
 def demo(
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port of the page; a free one if it is taken.")
+        int,
+        typer.Option(metavar="PORT", min=0, max=65535, help="Port of the page; a free one if it is taken."),
     ] = 8000,
     host: Annotated[
-        str, typer.Option(help="Address of the page; 0.0.0.0 shows it to your network.")
+        str, typer.Option(metavar="HOST", help="Address of the page; 0.0.0.0 shows it to your network.")
     ] = "127.0.0.1",
     redis_url: Annotated[
         str | None,
@@ -172,11 +178,11 @@ def demo(
 
 
 @app.command(
-    epilog="[dim]streamgate publish quotes:AAPL '{\"price\":189.3}'[/dim]\n\n"
+    epilog="Examples:\n\n[dim]streamgate publish quotes:AAPL '{\"price\":189.3}'[/dim]\n\n"
     '[dim]echo \'{"user":"ops","text":"hello"}\' | streamgate publish chat:lobby -[/dim]'
 )
 def publish(
-    channel: Annotated[str, typer.Argument(help="Where to, such as quotes:AAPL.")],
+    channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="Where to, such as quotes:AAPL.")],
     payload: Annotated[str, typer.Argument(metavar="JSON", help="What; - reads it from standard input.")],
     redis_url: RedisUrl = None,
     config: Config = None,
@@ -229,7 +235,7 @@ def _namespace(settings: Settings, channel: str) -> Namespace:
 
 
 @app.command(
-    epilog="[dim]streamgate subscribe quotes:AAPL scores:live[/dim]\n\n"
+    epilog="Examples:\n\n[dim]streamgate subscribe quotes:AAPL scores:live[/dim]\n\n"
     "[dim]streamgate subscribe quotes:AAPL --count 10 --json | jq .data.price[/dim]"
 )
 def subscribe(
@@ -239,7 +245,8 @@ def subscribe(
         bool, typer.Option("--json", help="Print whole publications: channel, data, offset, tags, info.")
     ] = False,
     count: Annotated[
-        int, typer.Option("--count", "-n", min=0, help="End after so many publications; 0: never.")
+        int,
+        typer.Option("--count", "-n", metavar="N", min=0, help="End after so many publications; 0: never."),
     ] = 0,
 ) -> None:
     """Connect to a node as a client and print what arrives: CHANNEL, tab, JSON.
@@ -270,13 +277,14 @@ def _speed(text: str) -> float | None:
 
 
 @app.command(
-    epilog="[dim]streamgate replay quotes.csv.gz --speed 10[/dim]\n\n"
+    epilog="Examples:\n\n[dim]streamgate replay quotes.csv.gz --speed 10[/dim]\n\n"
     "[dim]streamgate replay worldcup-2022.json --speed 120[/dim]\n\n"
     "[dim]streamgate replay events.jsonl --channel 'chat:{room}' --speed max[/dim]"
 )
 def replay(
     file: Annotated[
-        Path, typer.Argument(help="CSV or JSON lines with ts_ms, or a match file; also with .gz.")
+        Path,
+        typer.Argument(metavar="FILE", help="CSV or JSON lines with ts_ms, or a match file; also with .gz."),
     ],
     speed: Annotated[
         str, typer.Option(metavar="N|max", help="So many times faster than recorded, or as fast as Redis.")
@@ -289,7 +297,7 @@ def replay(
             "quotes, trades, chat or scores.[/dim]",
         ),
     ] = None,
-    limit: Annotated[int, typer.Option(min=0, help="Rows at most; 0: all.")] = 0,
+    limit: Annotated[int, typer.Option(metavar="N", min=0, help="Rows at most; 0: all.")] = 0,
     redis_url: RedisUrl = None,
     config: Config = None,
 ) -> None:
@@ -305,7 +313,7 @@ def replay(
     _run(play(file, settings, speed=pace, template=channel, limit=limit), settings)
 
 
-@app.command(epilog="[dim]streamgate check --config streamgate.toml[/dim]")
+@app.command(epilog="Examples:\n\n[dim]streamgate check --config streamgate.toml[/dim]")
 def check(config: Config = None, redis_url: RedisUrl = None) -> int:
     """Check the settings and the Redis they name, and say what to fix.
 

@@ -1,0 +1,228 @@
+"""`streamgate demo`: a Redis, a node, simulated feeds and a page, all on this machine, until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import socket
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from redis.exceptions import RedisError
+from rich.console import Console
+
+from service import config
+from service.check import describe
+from service.config import Settings
+from service.errors import StreamgateError
+from service.feeds.show import show
+from service.feeds.writer import write
+from service.keeper import Kept
+from service.streams import connect
+from service.streams.embedded import EmbeddedRedis, free_port
+
+#: The settings of the demo's node.
+SETTINGS = Path(__file__).parent / "feeds" / "data" / "demo.toml"
+
+#: Seconds that the node may take until it is ready.
+READY_SECONDS = 20.0
+
+#: Seconds between two looks at the node while it starts and runs.
+_POLL_SECONDS = 0.1
+
+#: Seconds that the node may take to end, before it is killed.
+_STOP_SECONDS = 2.5
+
+#: Seconds to wait before the feeds go on, when Redis went away.
+_RETRY_SECONDS = 1.0
+
+#: Lines of the node's log that are shown when it dies.
+_LOG_LINES = 15
+
+
+class DemoFailed(StreamgateError):
+    """The demo cannot start or go on; the text says why."""
+
+
+class _Node(NamedTuple):
+    process: Kept
+    url: str
+    admin_port: int
+    log: IO[bytes]
+
+
+def run(*, host: str, port: int, redis_url: str | None, verbose: bool) -> int:
+    """Run the demo and return the exit code, 0 after Ctrl-C or SIGTERM.
+
+    Args:
+        host: address of the page.
+        port: of the page; a free one is taken, and said, where it is in use.
+        redis_url: an existing Redis; None: start one.
+        verbose: show the node's log on stderr rather than keeping it for the case that it dies.
+
+    Raises:
+        DemoFailed: the node did not start, or died.
+        Unavailable: no Redis is installed, or it does not start.
+        ConfigError: a STREAMGATE_* variable is wrong.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    with ExitStack() as stack:
+        embedded = None
+        if redis_url is None:
+            embedded = stack.enter_context(EmbeddedRedis(port=0))
+            redis_url = embedded.url
+        settings = config.load(SETTINGS, {"redis": {"url": redis_url}})
+        chosen = _choose_port(host, port)
+        if chosen != port and port:
+            console.print(f"[yellow]Port {port} is taken; using {chosen}.[/yellow]")
+        log: IO[bytes] = stack.enter_context(tempfile.TemporaryFile())
+        node = _start_node(host, chosen, redis_url, None if verbose else log, log)
+        stack.callback(node.process.stop)
+        try:
+            asyncio.run(_demonstrate(console, node, settings, embedded))
+        except KeyboardInterrupt:
+            pass  # before the loop had its own handler
+        console.print("\n[dim]Stopping …[/dim]")
+    return 0
+
+
+def _choose_port(host: str, port: int) -> int:
+    """The wanted port, or a free one."""
+    if port == 0:
+        return free_port()
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind((host, port))
+        except PermissionError:
+            raise DemoFailed(f"port {port} is not allowed to this user; choose one above 1023") from None
+        except socket.gaierror as exc:
+            raise DemoFailed(f"--host {host}: {exc.strerror}") from None
+        except OSError as exc:
+            if exc.strerror and "in use" not in exc.strerror:
+                raise DemoFailed(f"--host {host}: {exc.strerror}") from None
+            return free_port()
+    return port
+
+
+def _start_node(host: str, port: int, redis_url: str, output: IO[bytes] | None, log: IO[bytes]) -> _Node:
+    admin_port = free_port()
+    # The package's own directory comes first, wherever the demo is started (-P: and not that place);
+    # the URL goes by the environment, since anybody may read a command line.
+    root = str(Path(__file__).parent.parent)
+    path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
+    environment = {**os.environ, "PYTHONPATH": path, "STREAMGATE_REDIS__URL": redis_url}
+    command = [sys.executable, "-P", "-m", "service", "serve", "--config", str(SETTINGS)]
+    command += ["--host", host, "--port", str(port), "--workers", "1", "--admin-port", str(admin_port)]
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared, not bound
+    url = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}/"
+    return _Node(Kept(command, grace=_STOP_SECONDS, output=output, env=environment), url, admin_port, log)
+
+
+async def _demonstrate(
+    console: Console, node: _Node, settings: Settings, embedded: EmbeddedRedis | None
+) -> None:
+    """From the node's start to the signal that ends the demo."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    stopped = asyncio.create_task(stop.wait())
+    work = [
+        asyncio.create_task(_present(console, node, settings, embedded)),
+        asyncio.create_task(_watch(node, embedded)),
+    ]
+    try:
+        done, _ = await asyncio.wait([stopped, *work], return_when=asyncio.FIRST_COMPLETED)
+        for task in done - {stopped}:
+            await task
+    finally:
+        for task in (stopped, *work):
+            task.cancel()
+        await asyncio.wait([stopped, *work])
+
+
+async def _watch(node: _Node, embedded: EmbeddedRedis | None) -> None:
+    """Return never; raise when a process has died."""
+    while True:
+        code = node.process.returncode
+        if code is not None:
+            node.log.seek(0)
+            lines = node.log.read().decode(errors="replace").splitlines()[-_LOG_LINES:]
+            raise DemoFailed("\n".join([*lines, f"the node ended with exit code {code}"]))
+        if embedded is not None and not embedded.alive:
+            raise DemoFailed("the embedded Redis ended")
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+async def _present(console: Console, node: _Node, settings: Settings, embedded: EmbeddedRedis | None) -> None:
+    """Wait for the node, print where it is, and feed it; never returns."""
+    with console.status("Starting …"):
+        await _until_ready(node)
+    _greet(console, node, settings, embedded)
+    redis = connect.client(settings.redis)
+    try:
+        while True:
+            try:
+                await write(
+                    show(random.Random()),
+                    redis,
+                    key_prefix=settings.redis.key_prefix,
+                    maxlen=lambda channel: (
+                        namespace.history_size if (namespace := settings.namespace_of(channel)) else 1000
+                    ),
+                )
+            except RedisError:
+                # An existing Redis may go away and come back; the feeds begin anew.
+                await asyncio.sleep(_RETRY_SECONDS)
+    finally:
+        await redis.aclose()
+
+
+async def _until_ready(node: _Node) -> None:
+    try:
+        async with asyncio.timeout(READY_SECONDS):
+            while await _status(node.admin_port) != 200:
+                await asyncio.sleep(_POLL_SECONDS)
+    except TimeoutError:
+        raise DemoFailed(f"the node was not ready in {READY_SECONDS:g} s; --verbose shows its log") from None
+
+
+async def _status(admin_port: int) -> int:
+    """The HTTP status of /readyz; 0 while nobody answers."""
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", admin_port)
+    except OSError:
+        return 0
+    try:
+        writer.write(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        words = (await reader.readline()).split()
+        return int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
+    except OSError:
+        return 0
+    finally:
+        writer.close()
+
+
+def _greet(console: Console, node: _Node, settings: Settings, embedded: EmbeddedRedis | None) -> None:
+    place = describe(settings)
+    own = " [dim](its own, in memory)[/dim]" if embedded else ""
+    websocket = node.url.replace("http", "ws", 1) + "connection/websocket"
+    console.print(
+        f"\n  [bold]Streamgate[/bold] is running: [bold cyan]{node.url}[/bold cyan]\n\n"
+        f"  Redis      {place}{own}\n"
+        f"  WebSocket  {websocket}\n"
+        f"  Metrics    http://127.0.0.1:{node.admin_port}/metrics\n\n"
+        "  Publish from another terminal:\n"
+    )
+    if embedded is not None:
+        command = f"redis-cli -p {embedded.port} XADD chat:lobby '*' data "
+        console.print(f"    {command}" + """'{"user":"me","text":"hello"}'""", style="dim", markup=False)
+    console.print(f"    streamgate subscribe chat:lobby --url {websocket}", style="dim", markup=False)
+    console.print("\n  [dim]Ctrl-C stops everything.[/dim]")
