@@ -6,6 +6,7 @@ namespace that is deleted again and expires by itself should that fail.
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 from collections.abc import Mapping, Sequence
@@ -125,10 +126,11 @@ def describe(settings: Settings) -> str:
 
 
 def explain(exc: BaseException) -> str:
-    """An error of redis-py in a few words."""
-    text = str(exc)
-    if found := re.search(r"\[?Errno -?\d+\]? (?:Connect call failed.*|.*)$|connecting to .*?\. (.*)$", text):
-        text = found.group(1) or text
+    """An error on the way to Redis in a few words, such as `connection refused`."""
+    text = str(exc).removeprefix(f"{type(exc).__name__}: ")
+    if number := re.search(r"\[Errno (\d+)\]|Error (\d+) connecting", text):
+        return os.strerror(int(number[1] or number[2])).lower()
+    text = re.sub(r"^Error -\d+ connecting to \S+\. ", "", text)
     return (text or type(exc).__name__).rstrip(".")
 
 

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from redis.exceptions import RedisError
 
 from service import config as settings_file
 from service.channels import Namespace, parse
 from service.config import Settings
-from service.errors import StreamgateError
+from service.errors import CommandFailed, StreamgateError, Unavailable
 
 #: Where `streamgate demo` and `streamgate serve` listen unless told otherwise.
 DEFAULT_URL = "ws://127.0.0.1:8000/connection/websocket"
@@ -86,6 +87,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StreamgateError as exc:
         _complain(str(exc))
         return 1
+    except Exception as exc:
+        if sys.flags.dev_mode:
+            raise
+        _complain(f"{type(exc).__name__}: {exc} (a bug: python -X dev -m service shows where)")
+        return 1
 
 
 def _complain(text: str) -> None:
@@ -102,18 +108,17 @@ def _load(path: Path | None, redis_url: str | None = None, **server: object) -> 
 
 def _run(work: Coroutine[Any, Any, None], settings: Settings) -> None:
     """Run the work; what Redis answers becomes one line."""
-    from redis.exceptions import RedisError
-
     from service.check import describe, explain
 
     try:
         asyncio.run(work)
-    except RedisError as exc:
+    except (RedisError, Unavailable, CommandFailed) as exc:
         raise Failure(f"Redis at {describe(settings)}: {explain(exc)}") from None
 
 
 @app.command(
-    epilog="Examples:\n\n[dim]streamgate serve --redis-url redis://10.0.0.5:6379/0 --host 0.0.0.0 --workers 4[/dim]"
+    epilog="Examples:\n\n[dim]streamgate serve --redis-url redis://10.0.0.5:6379/0 --workers 4[/dim]\n\n"
+    "[dim]STREAMGATE_SERVER__HOST=0.0.0.0 streamgate serve --config streamgate.toml[/dim]"
 )
 def serve(
     host: Annotated[

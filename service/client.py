@@ -12,7 +12,9 @@ the client reconnects with full-jitter back-off and resumes each channel from it
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -443,9 +445,11 @@ def _explain(exc: Exception) -> str:
         return f"the server answered HTTP {exc.response.status_code}"
     if isinstance(exc, TimeoutError):
         return "no answer in time"
-    if isinstance(exc, OSError) and exc.strerror:
-        return exc.strerror[0].lower() + exc.strerror[1:]
-    return str(exc)
+    if isinstance(exc, OSError) and (exc.errno or 0) > 0:
+        return os.strerror(exc.errno or 0).lower()
+    # asyncio joins the failures of several addresses into one text.
+    number = re.search(r"\[Errno (\d+)\]", str(exc))
+    return os.strerror(int(number[1])).lower() if number else re.sub(r"^\[Errno -\d+\] ", "", str(exc))
 
 
 def _retry_after(exc: Exception) -> float:

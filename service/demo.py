@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import random
 import signal
@@ -13,18 +14,17 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from redis.exceptions import RedisError
 from rich.console import Console
 
 from service import config
 from service.check import describe
 from service.config import Settings
-from service.errors import StreamgateError
+from service.errors import CommandFailed, StreamgateError, Unavailable
 from service.feeds.show import show
 from service.feeds.writer import write
 from service.keeper import Kept
-from service.streams import connect
 from service.streams.embedded import EmbeddedRedis, free_port
+from service.streams.link import Link
 
 #: The settings of the demo's node.
 SETTINGS = Path(__file__).parent / "feeds" / "data" / "demo.toml"
@@ -166,29 +166,34 @@ async def _present(console: Console, node: _Node, settings: Settings, embedded: 
     with console.status("Starting …"):
         await _until_ready(node)
     _greet(console, node, settings, embedded)
-    redis = connect.client(settings.redis)
+    while True:
+        try:
+            await _feed(settings)
+        except (Unavailable, CommandFailed):
+            # An existing Redis may go away and come back; the feeds begin anew.
+            await asyncio.sleep(_RETRY_SECONDS)
+
+
+async def _feed(settings: Settings) -> None:
+    """Write the simulated feeds, until Redis goes away."""
+
+    @functools.cache
+    def maxlen(channel: str) -> int:
+        namespace = settings.namespace_of(channel)
+        assert namespace is not None, f"the demo's settings lack a namespace for {channel}"
+        return namespace.history_size
+
+    link = await Link.open(settings.redis)
     try:
-        while True:
-            try:
-                await write(
-                    show(random.Random()),
-                    redis,
-                    key_prefix=settings.redis.key_prefix,
-                    maxlen=lambda channel: (
-                        namespace.history_size if (namespace := settings.namespace_of(channel)) else 1000
-                    ),
-                )
-            except RedisError:
-                # An existing Redis may go away and come back; the feeds begin anew.
-                await asyncio.sleep(_RETRY_SECONDS)
+        await write(show(random.Random()), link.call, key_prefix=settings.redis.key_prefix, maxlen=maxlen)
     finally:
-        await redis.aclose()
+        link.close()
 
 
 async def _until_ready(node: _Node) -> None:
     try:
         async with asyncio.timeout(READY_SECONDS):
-            while await _status(node.admin_port) != 200:
+            while await _status(node.admin_port) != 200:  # noqa: ASYNC110 - another process, no event
                 await asyncio.sleep(_POLL_SECONDS)
     except TimeoutError:
         raise DemoFailed(f"the node was not ready in {READY_SECONDS:g} s; --verbose shows its log") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import sys
 import time
@@ -17,7 +18,7 @@ from service.errors import StreamgateError
 from service.feeds import files
 from service.feeds.record import Record
 from service.feeds.writer import write
-from service.streams import connect
+from service.streams.link import Link
 
 #: History of a channel whose namespace is not configured, as the producer examples have it.
 DEFAULT_MAXLEN = 1000
@@ -48,7 +49,8 @@ async def play(
 
     Raises:
         ReplayFailed: the file cannot be read or is not of a known shape.
-        redis.exceptions.RedisError: Redis went away.
+        CommandFailed: Redis refused an entry.
+        Unavailable: Redis cannot be reached, or went away.
     """
     started = time.monotonic()
     columns = (
@@ -58,19 +60,20 @@ async def play(
         _Rate(),
         TimeElapsedColumn(),
     )
-    redis = connect.client(settings.redis)
+    link = await Link.open(settings.redis)
     written = 0
     try:
         total = files.count(path)
         records = itertools.islice(files.read(path, template), limit or None)
-        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        console = Console(stderr=True, highlight=False)
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
             task = progress.add_task(path.name, total=min(total, limit) if total and limit else total)
             written = await write(
-                _noting_unknown(records, settings, progress.console.print),
-                redis,
+                _noting_unknown(records, settings, lambda text: console.print(text, markup=False)),
+                link.call,
                 speed=speed,
                 key_prefix=settings.redis.key_prefix,
-                maxlen=lambda channel: _maxlen(settings, channel),
+                maxlen=functools.cache(lambda channel: _maxlen(settings, channel)),
                 on_batch=lambda entries: progress.advance(task, entries),
             )
     except OSError as exc:
@@ -78,7 +81,7 @@ async def play(
     except ValueError as exc:
         raise ReplayFailed(f"{path}: {exc}") from None
     finally:
-        await redis.aclose()
+        link.close()
     seconds = time.monotonic() - started
     sys.stderr.write(
         f"{written:,} entries in {seconds:,.1f} s ({written / seconds if seconds else 0:,.0f}/s)\n"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
-
-from redis.asyncio import Redis
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any
 
 from service.feeds.record import Record
+
+#: Sends commands to Redis as one pipeline and returns a reply for each, errors among them;
+#: repeats nothing, or an entry would be written twice. `streams.link.Link.call` is one.
+Pipeline = Callable[[Sequence[tuple[bytes | str | int, ...]]], Awaitable[list[Any]]]
 
 #: Entries of one pipeline: enough to keep Redis busy, few enough to show progress and stop quickly.
 BATCH_ENTRIES = 500
@@ -23,7 +26,7 @@ MAX_LAG_SECONDS = 5.0
 
 async def write(
     records: Iterable[Record],
-    redis: Redis,
+    pipeline: Pipeline,
     *,
     speed: float | None = 1.0,
     key_prefix: str = "",
@@ -34,14 +37,15 @@ async def write(
 
     Args:
         records: in the order of their `at_ms`; may be endless.
-        redis: a client that never repeats a command, or an entry may be written twice.
+        pipeline: the way to Redis.
         speed: how much faster than the time line; None: as fast as Redis takes them.
         key_prefix: stands before every channel in the stream's key.
         maxlen: how many entries a channel's stream keeps, about; 0: all.
         on_batch: called with the number of entries just written.
 
     Raises:
-        redis.exceptions.RedisError: Redis went away, or refused an entry.
+        CommandFailed: Redis refused an entry.
+        Unavailable: from `pipeline`, Redis went away.
         ValueError: from `records`, a broken line of a file.
     """
     pace = _Pace(speed)
@@ -50,7 +54,7 @@ async def write(
     for record in records:
         delay = pace.delay(record.at_ms)
         if batch and (delay > 0 or len(batch) >= BATCH_ENTRIES or size >= BATCH_BYTES):
-            await _flush(batch, redis, key_prefix, maxlen)
+            await _flush(batch, pipeline, key_prefix, maxlen)
             written += len(batch)
             on_batch(len(batch))
             batch.clear()
@@ -61,7 +65,7 @@ async def write(
         batch.append(record)
         size += len(record.data)
     if batch:
-        await _flush(batch, redis, key_prefix, maxlen)
+        await _flush(batch, pipeline, key_prefix, maxlen)
         written += len(batch)
         on_batch(len(batch))
     return written
@@ -89,10 +93,14 @@ class _Pace:
         return delay
 
 
-async def _flush(batch: list[Record], redis: Redis, key_prefix: str, maxlen: Callable[[str], int]) -> None:
-    async with redis.pipeline(transaction=False) as pipeline:
-        for record in batch:
-            length = maxlen(record.channel)
-            trim: tuple[str | int, ...] = ("MAXLEN", "~", length) if length else ()
-            pipeline.execute_command("XADD", key_prefix + record.channel, *trim, "*", "data", record.data)
-        await pipeline.execute()
+async def _flush(
+    batch: list[Record], pipeline: Pipeline, key_prefix: str, maxlen: Callable[[str], int]
+) -> None:
+    commands: list[tuple[bytes | str | int, ...]] = []
+    for record in batch:
+        length = maxlen(record.channel)
+        trim = ("MAXLEN", "~", length) if length else ()
+        commands.append(("XADD", key_prefix + record.channel, *trim, "*", "data", record.data))
+    for reply in await pipeline(commands):
+        if isinstance(reply, Exception):
+            raise reply
