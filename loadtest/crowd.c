@@ -1,0 +1,441 @@
+/* A crowd of WebSocket clients in one thread: connects, subscribes, reads, counts, measures.
+ *
+ *   crowd --port P --connections N --prefix bench:c --channels C --each E …
+ *
+ * Every client connects and subscribes in its first frame, as the official JavaScript SDK does, and
+ * answers pings. Delivery latency is the present instant minus the one in the payload ("t", see
+ * common.h). Events are lines of JSON on stdout: {"event":"ready"} once all clients are subscribed
+ * (or refused), then one line for each command read from stdin:
+ *
+ *   expect N SECONDS   waits until N publications have arrived since the last reset, then reports
+ *   report             reports at once
+ *   reset              starts counting afresh
+ *   stick K            the first K clients stop reading; a stuck client that is closed comes back
+ *   flood K            the first K clients send tiny frames at full speed; they come back as well
+ *   quit               so does the end of stdin */
+#define _GNU_SOURCE
+#include "common.h"
+#include "frames.h"
+#include "tally.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static long port, connections = 1, concurrency = 100, channels = 1, each = 1, scatter, raw, probe_ms, sources = 1;
+static const char *prefix = "bench:c", *path = "/connection/websocket";
+
+static const struct option_of options[] = {
+    {"--port", &port, NULL},
+    {"--connections", &connections, NULL},
+    {"--concurrency", &concurrency, NULL}, /* clients that connect at a time */
+    {"--prefix", NULL, &prefix},
+    {"--channels", &channels, NULL}, /* prefix0 … prefix<C-1> */
+    {"--each", &each, NULL},         /* subscriptions of one client; 0: it only connects */
+    {"--scatter", &scatter, NULL},   /* 0: client i takes the next `each`; 1: any, the same in every run */
+    {"--raw", &raw, NULL},           /* 1: no handshake, for bare_send */
+    {"--probe-ms", &probe_ms, NULL}, /* client 0 sends a WebSocket ping so often, and times the pong */
+    {"--sources", &sources, NULL},   /* local addresses, as one has ports for about 28,000 connections */
+    {"--path", NULL, &path},
+    {NULL, NULL, NULL},
+};
+
+enum state { CLOSED, CONNECTING, HANDSHAKE, JOINING, OPEN };
+
+struct client {
+    int fd;
+    enum state state;
+    int replies_due;
+    bool stuck, flooding;
+    size_t flooded;  /* bytes sent of the flood, modulo one frame: a frame may be cut by a full buffer */
+    char *rest;      /* an incomplete frame; most clients have none, most of the time */
+    size_t rest_size;
+};
+
+static struct client *clients;
+static int poller;
+static long started, pending, opened, refused;
+static int64_t started_at;
+static bool ready_told;
+
+/* The one `expect` under way; 0: none. */
+static uint64_t expected;
+static int64_t expect_until;
+
+static char *buffer;
+#define BUFFER_SIZE (1 << 20) /* an incomplete frame, and what is read behind it */
+#define READ_SIZE (1 << 16)
+
+static void watch(struct client *c, int operation) {
+    uint32_t events = EPOLLRDHUP;
+    if (c->state == CONNECTING)
+        events |= EPOLLOUT;
+    else if (!(c->stuck && c->state == OPEN))
+        events |= EPOLLIN;
+    if (c->flooding && c->state == OPEN)
+        events |= EPOLLOUT;
+    struct epoll_event event = {.events = events, .data.u64 = (uint64_t)(c - clients)};
+    epoll_ctl(poller, operation, c->fd, &event);
+}
+
+static void transmit(struct client *c, const char *data, size_t length) {
+    if (send(c->fd, data, length, MSG_NOSIGNAL) != (ssize_t)length && errno != EPIPE && errno != ECONNRESET)
+        die("client %ld: cannot send: %s", (long)(c - clients), strerror(errno));
+}
+
+/* Begin to connect. The socket is non-blocking; the rest happens in the loop. */
+static void start(struct client *c) {
+    int one = 1;
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    if (c->fd < 0)
+        die("%ld connections: %s", connections, strerror(errno));
+    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (sources > 1) {
+        setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
+        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK + (uint32_t)((c - clients) % sources));
+        if (bind(c->fd, (struct sockaddr *)&address, sizeof address))
+            die("cannot bind 127.0.0.%ld: %s", 1 + (c - clients) % sources, strerror(errno));
+    }
+    address.sin_port = htons((uint16_t)port);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (connect(c->fd, (struct sockaddr *)&address, sizeof address) && errno != EINPROGRESS)
+        die("cannot connect to port %ld: %s", port, strerror(errno));
+    c->state = CONNECTING;
+    watch(c, EPOLL_CTL_ADD);
+    pending++;
+}
+
+/* Keep `concurrency` clients connecting; tell once, when all are through. */
+static void start_more(void) {
+    while (pending < concurrency && started < connections)
+        start(&clients[started++]);
+    if (!ready_told && opened + refused == connections) {
+        ready_told = true;
+        printf("{\"event\":\"ready\",\"opened\":%ld,\"refused\":%ld,\"seconds\":%.3f,\"problem\":\"%s\"}\n", opened,
+               refused, (double)(now_us() - started_at) / 1e6, tally.problem);
+        fflush(stdout);
+    }
+}
+
+static void report(const char *event) {
+    long alive = 0;
+    for (long i = 0; i < connections; i++)
+        alive += clients[i].state == OPEN;
+    tally_print(event, alive, refused);
+}
+
+static void settle(struct client *c, bool good) {
+    pending--;
+    if (good) {
+        opened++;
+        c->state = OPEN;
+        watch(c, EPOLL_CTL_MOD);
+    } else {
+        refused++;
+    }
+    start_more();
+}
+
+static void closed(struct client *c, int code) {
+    enum state before = c->state;
+    close(c->fd);
+    free(c->rest);
+    c->rest = NULL;
+    c->rest_size = c->flooded = 0;
+    c->state = CLOSED;
+    tally.closed[code > 0 && code < CLOSE_CODES ? code : 0]++;
+    if (before != OPEN) {
+        settle(c, false);
+        return;
+    }
+    opened--;
+    if (c->stuck || c->flooding) {
+        tally.returned++;
+        start(c);
+    } else if (!ready_told) { /* or all would wait for it */
+        refused++;
+        start_more();
+    }
+}
+
+/* The channels of a client: `each` different ones, by a shuffle that is the same in every run. */
+static void choose(long who, long *chosen) {
+    static long *deck;
+    if (!scatter) {
+        for (long k = 0; k < each; k++)
+            chosen[k] = (who * each + k) % channels;
+        return;
+    }
+    if (!deck)
+        deck = malloc((size_t)channels * sizeof *deck);
+    uint64_t random = (uint64_t)who * 0x9e3779b97f4a7c15u + 1;
+    for (long k = 0; k < channels; k++)
+        deck[k] = k;
+    for (long k = 0; k < each; k++) {
+        random = random * 6364136223846793005u + 1442695040888963407u;
+        long other = k + (long)((random >> 33) % (uint64_t)(channels - k)), swap = deck[k];
+        deck[k] = deck[other];
+        deck[other] = swap;
+        chosen[k] = deck[k];
+    }
+}
+
+static void join(struct client *c) {
+    static char text[65536], frame[65536 + 8];
+    long chosen[each + 1];
+    size_t length = (size_t)snprintf(text, sizeof text, "{\"id\":1,\"connect\":{}}");
+    choose(c - clients, chosen);
+    for (long k = 0; k < each; k++) {
+        if (length + strlen(prefix) + 80 > 65535)
+            die("--each %ld: the subscribe commands do not fit in one message of 64 KiB", each);
+        length += (size_t)snprintf(text + length, sizeof text - length,
+                                   "\n{\"id\":%ld,\"subscribe\":{\"channel\":\"%s%ld\"}}", k + 2, prefix, chosen[k]);
+    }
+    c->replies_due = (int)each + 1;
+    c->state = JOINING;
+    transmit(c, frame, frame_put(frame, OP_TEXT, text, length));
+}
+
+/* One JSON object of a text frame. */
+static void on_object(struct client *c, const char *at, size_t length, int64_t now) {
+    const char *found = memmem(at, length, "\"pub\":", 6);
+    if (found) {
+        if (c->stuck || c->flooding) /* hostile clients are not part of the measurement */
+            return;
+        const char *stamp = memmem(found, length - (size_t)(found - at), "\"t\":", 4);
+        tally.publications++;
+        if (stamp)
+            histogram_add(&tally.latency, now - strtoll(stamp + 4, NULL, 10));
+    } else if (length == 2) {
+        char pong[16];
+        transmit(c, pong, frame_put(pong, OP_TEXT, "{}", 2));
+    } else if (length > 6 && memcmp(at, "{\"id\":", 6) == 0) {
+        if (memmem(at, length, "\"error\":", 8)) {
+            tally.reply_errors++;
+            tally_problem(at, length);
+        }
+        if (--c->replies_due == 0 && c->state == JOINING)
+            settle(c, true);
+    }
+}
+
+/* Returns false where the frame closed the client. */
+static bool on_frame(struct client *c, const struct frame *f, int64_t now) {
+    if (f->opcode == OP_CLOSE) {
+        const unsigned char *code = (const unsigned char *)f->payload;
+        if (f->length > 2)
+            tally_problem(f->payload + 2, f->length - 2);
+        closed(c, f->length >= 2 ? code[0] << 8 | code[1] : 0);
+        return false;
+    }
+    if (f->opcode == OP_PONG && f->length == 8) {
+        int64_t sent;
+        memcpy(&sent, f->payload, 8);
+        histogram_add(&tally.echo, now - sent);
+    } else if (f->opcode == OP_PING) {
+        char pong[256];
+        transmit(c, pong, frame_put(pong, OP_PONG, f->payload, f->length));
+    } else if (f->opcode <= OP_TEXT) {
+        const char *at = f->payload, *end = at + f->length;
+        tally.frames++;
+        while (at < end) {
+            const char *line_end = memchr(at, '\n', (size_t)(end - at));
+            if (!line_end)
+                line_end = end;
+            on_object(c, at, (size_t)(line_end - at), now);
+            at = line_end + 1;
+        }
+    }
+    return true;
+}
+
+/* The answer to the upgrade request. Returns its size, 0 for more to come; a refusal closes the client. */
+static size_t on_handshake(struct client *c, const char *at, size_t length) {
+    const char *end = memmem(at, length, "\r\n\r\n", 4);
+    if (!end)
+        return 0;
+    if (memcmp(at, "HTTP/1.1 101", 12) != 0) {
+        tally_problem(at, (size_t)((const char *)memchr(at, '\r', length) - at));
+        closed(c, 0);
+        return 0;
+    }
+    join(c);
+    return (size_t)(end - at) + 4;
+}
+
+static void on_readable(struct client *c) {
+    size_t have = c->rest_size, used = 0;
+    if (have)
+        memcpy(buffer, c->rest, have);
+    if (have + READ_SIZE > BUFFER_SIZE)
+        die("a frame of more than %d bytes", BUFFER_SIZE - READ_SIZE);
+    ssize_t n = recv(c->fd, buffer + have, READ_SIZE, 0);
+    if (n <= 0) {
+        if (n == 0 || errno != EAGAIN)
+            closed(c, 0);
+        return;
+    }
+    int64_t now = now_us();
+    tally.bytes += (uint64_t)n;
+    have += (size_t)n;
+    if (c->state == HANDSHAKE) {
+        used = on_handshake(c, buffer, have);
+        if (c->state != HANDSHAKE && c->state != JOINING)
+            return;
+    }
+    struct frame f;
+    size_t size;
+    while (c->state != HANDSHAKE && (size = frame_take(buffer + used, have - used, &f))) {
+        used += size;
+        if (!on_frame(c, &f, now))
+            return;
+    }
+    size_t left = have - used;
+    if (left != c->rest_size || left == 0) {
+        free(c->rest);
+        c->rest = left ? malloc(left) : NULL;
+    }
+    if (left)
+        memcpy(c->rest, buffer + used, left);
+    c->rest_size = left;
+}
+
+static void on_connected(struct client *c) {
+    int error = 0;
+    socklen_t size = sizeof error;
+    getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &size);
+    if (error) {
+        tally_problem(strerror(error), strlen(strerror(error)));
+        closed(c, 0);
+    } else if (raw) {
+        settle(c, true);
+    } else {
+        char request[512];
+        int length = snprintf(request, sizeof request,
+                              "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%ld\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                              "Sec-WebSocket-Key: c3RyZWFtZ2F0ZSBjcm93ZA==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+                              path, port);
+        c->state = HANDSHAKE;
+        transmit(c, request, (size_t)length);
+        watch(c, EPOLL_CTL_MOD);
+    }
+}
+
+/* As much as the socket takes of `{}`, the smallest message that means something: 33,000 in 256 KiB. */
+static void on_floodable(struct client *c) {
+    static char tiny[1 << 16];
+    if (!tiny[0])
+        for (size_t at = 0; at + 8 <= sizeof tiny; at += 8)
+            frame_put(tiny + at, OP_TEXT, "{}", 2);
+    ssize_t n = send(c->fd, tiny + c->flooded, sizeof tiny - c->flooded, MSG_NOSIGNAL);
+    if (n > 0) {
+        tally.flood_bytes += (uint64_t)n;
+        c->flooded = (c->flooded + (size_t)n) % 8;
+    }
+}
+
+static void on_command(const char *line) {
+    long number;
+    double seconds;
+    if (sscanf(line, "expect %ld %lf", &number, &seconds) == 2) {
+        expected = (uint64_t)number;
+        expect_until = now_us() + (int64_t)(seconds * 1e6);
+    } else if (strcmp(line, "reset") == 0) {
+        memset(&tally, 0, sizeof tally);
+        report("reset");
+    } else if (strcmp(line, "report") == 0) {
+        report("report");
+    } else if (sscanf(line, "stick %ld", &number) == 1 || sscanf(line, "flood %ld", &number) == 1) {
+        for (long i = 0; i < connections; i++) {
+            *(line[0] == 's' ? &clients[i].stuck : &clients[i].flooding) = i < number;
+            if (clients[i].state == OPEN)
+                watch(&clients[i], EPOLL_CTL_MOD);
+        }
+        report("done");
+    } else if (strcmp(line, "quit") == 0) {
+        exit(0);
+    } else {
+        die("unknown command: %s", line);
+    }
+}
+
+static void on_stdin(void) {
+    static char line[4096];
+    static size_t length;
+    ssize_t n = read(STDIN_FILENO, line + length, sizeof line - length - 1);
+    if (n <= 0)
+        exit(0);
+    length += (size_t)n;
+    char *end;
+    while ((end = memchr(line, '\n', length))) {
+        *end = 0;
+        on_command(line);
+        length -= (size_t)(end + 1 - line);
+        memmove(line, end + 1, length);
+    }
+}
+
+static void on_event(struct client *c, uint32_t events) {
+    if (c->state == CLOSED)
+        return;
+    if (c->state == CONNECTING) {
+        on_connected(c);
+        return;
+    }
+    if (c->stuck && c->state == OPEN) {
+        if (events & (EPOLLHUP | EPOLLERR | EPOLLRDHUP))
+            closed(c, 0);
+        return;
+    }
+    if (events & (EPOLLIN | EPOLLHUP | EPOLLERR | EPOLLRDHUP))
+        on_readable(c);
+    if (events & EPOLLOUT && c->flooding && c->state == OPEN)
+        on_floodable(c);
+}
+
+int main(int argc, char **argv) {
+    read_options(argc, argv, options);
+    if (each > channels || port <= 0)
+        die("--each is at most --channels, and --port is needed");
+    raise_open_files();
+    clients = calloc((size_t)connections, sizeof *clients);
+    buffer = malloc(BUFFER_SIZE);
+    poller = epoll_create1(0);
+    const uint64_t console = (uint64_t)-1;
+    struct epoll_event event = {.events = EPOLLIN, .data.u64 = console}, events[256];
+    epoll_ctl(poller, EPOLL_CTL_ADD, STDIN_FILENO, &event);
+    started_at = now_us();
+    int64_t probe_at = started_at;
+    start_more();
+    for (;;) {
+        int64_t now = now_us(), wait = 1000;
+        if (probe_ms) {
+            if (now >= probe_at && clients[0].state == OPEN) {
+                char ping[32];
+                transmit(&clients[0], ping, frame_put(ping, OP_PING, (const char *)&now, 8));
+                probe_at += probe_ms * 1000;
+                if (probe_at < now) /* the first ping, or this process was held up */
+                    probe_at = now + probe_ms * 1000;
+            }
+            wait = clients[0].state == OPEN ? (probe_at - now + 999) / 1000 : probe_ms;
+        }
+        if (expected && (tally.publications >= expected || now > expect_until)) {
+            report(tally.publications >= expected ? "reached" : "late");
+            expected = 0;
+        } else if (expected && wait > 100) {
+            wait = 100;
+        }
+        int n = epoll_wait(poller, events, 256, wait > 0 ? (int)wait : 0);
+        for (int i = 0; i < n; i++) {
+            if (events[i].data.u64 == console)
+                on_stdin();
+            else
+                on_event(&clients[events[i].data.u64], events[i].events);
+        }
+    }
+}

@@ -1,0 +1,160 @@
+"""One experiment: a Redis, a node and their load, all on loopback, all gone at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Self
+
+from loadtest.costs import cpu_ns
+from loadtest.errors import BenchError
+from loadtest.native import Programs
+from loadtest.node import Node
+from loadtest.talker import Talker
+from service.streams.embedded import EmbeddedRedis
+
+#: Seconds for a crowd to connect and subscribe.
+CONNECT_TIMEOUT = 90.0
+
+#: Seconds for the last deliveries to arrive after the producer has ended.
+DELIVERY_TIMEOUT = 30.0
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What it cost to bring entries to all their subscribers, from XADD to the last client."""
+
+    messages: int
+    deliveries: int
+    seconds: float
+    node_cpu_ns: int
+    redis_cpu_ns: int
+    crowd: dict[str, Any]
+
+    @property
+    def node_cpu_us(self) -> float:
+        """The node's CPU per delivery, in microseconds."""
+        return self.node_cpu_ns / 1000 / self.deliveries
+
+    @property
+    def redis_cpu_us(self) -> float:
+        """The CPU of Redis per message, its XADD included, in microseconds."""
+        return self.redis_cpu_ns / 1000 / self.messages
+
+    @property
+    def wire_bytes(self) -> float:
+        """Bytes on the wire per delivery."""
+        return float(self.crowd["bytes"]) / self.deliveries
+
+    def latency_ms(self, percentile: str) -> float:
+        """A percentile of the latency from XADD to client: p50, p90, p99, p999 or max."""
+        return float(self.crowd["latency_us"][percentile]) / 1000
+
+
+class Lab:
+    """The processes of one experiment; leaving the `with` block ends them all.
+
+    Args:
+        programs: the load side.
+        command: the node's command line, see `Node`.
+        limits, namespaces: settings of the node, see `Node`.
+    """
+
+    def __init__(
+        self,
+        programs: Programs,
+        command: Sequence[str],
+        *,
+        limits: Mapping[str, int] | None = None,
+        namespaces: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        self._programs = programs
+        self._command = command
+        self._limits = limits or {}
+        self._namespaces = namespaces or {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self.redis = stack.enter_context(EmbeddedRedis(port=0))
+            self.node = stack.enter_context(
+                Node(self._command, self.redis.url, self._limits, self._namespaces)
+            )
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def crowd(self, **options: int | str) -> Talker:
+        """A crowd of clients, all subscribed; see crowd.c for the options.
+
+        Raises:
+            BenchError: the node refused somebody.
+        """
+        crowd = self._stack.enter_context(Talker(self._programs.crowd, {"port": self.node.port, **options}))
+        ready = crowd.hear("ready", CONNECT_TIMEOUT)
+        if ready["refused"]:
+            raise BenchError(
+                f"{ready['refused']} clients refused: {ready['problem']} {self.node.last_words()}"
+            )
+        return crowd
+
+    def deliver(
+        self,
+        crowd: Talker,
+        *,
+        rate: int,
+        messages: int,
+        each: float,
+        channels: int = 1,
+        prefix: str = "bench:c",
+        size: int = 130,
+        hostile: bool = False,
+    ) -> Delivery:
+        """Produce by plain XADD and wait until all of it has arrived.
+
+        Args:
+            crowd: counts and times the deliveries.
+            rate: messages per second.
+            messages: how many; for several channels a multiple of their number.
+            each: subscribers that one message reaches, on average over the channels.
+            channels, prefix: where to.
+            size: bytes of a payload.
+            hostile: some clients of the crowd are, and may be closed.
+
+        Raises:
+            BenchError: something did not arrive, or arrived twice, or a client was closed.
+        """
+        deliveries = round(messages * each)
+        crowd.ask("reset", "reset")
+        node, redis, began = cpu_ns(self.node.pid), cpu_ns(self.redis.pid), time.monotonic()
+        limit = messages / rate + DELIVERY_TIMEOUT
+        crowd.tell(f"expect {deliveries} {limit}")
+        where: dict[str, int | str] = {"port": self.redis.port or 0, "prefix": prefix, "channels": channels}
+        with Talker(self._programs.feed, {**where, "rate": rate, "count": messages, "bytes": size}) as feed:
+            feed.hear("done", limit)
+            arrived = crowd.hear("reached", limit + 1)
+        seconds = time.monotonic() - began
+        node, redis = cpu_ns(self.node.pid) - node, cpu_ns(self.redis.pid) - redis
+        after = crowd.ask("report", "report")
+        if after["publications"] != deliveries:
+            raise BenchError(f"{after['publications']} deliveries instead of {deliveries}")
+        if sum(after["closed"].values()) and not hostile:
+            raise BenchError(f"the node closed clients, by code: {after['closed']} {after['problem']}")
+        return Delivery(messages, deliveries, seconds, node, redis, arrived)
+
+    def bare_send_us(self, *, connections: int, size: float, rate: int, seconds: float) -> float:
+        """The reference: CPU of one send() in a bare loop over as many sockets, in microseconds."""
+        rounds = max(1, round(rate * seconds))
+        options = {"connections": connections, "bytes": round(size), "rate": rate, "rounds": rounds}
+        with Talker(self._programs.bare_send, options) as bare:
+            port = bare.hear("listening", CONNECT_TIMEOUT)["port"]
+            readers = {"port": port, "raw": 1, "connections": connections}
+            with Talker(self._programs.crowd, readers) as crowd:
+                crowd.hear("ready", CONNECT_TIMEOUT)
+                bare.hear("ready", CONNECT_TIMEOUT)
+                done = bare.ask("go", "done", rounds / rate + DELIVERY_TIMEOUT)
+        return float(done["cpu_ns"]) / 1000 / float(done["sends"])

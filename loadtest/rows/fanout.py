@@ -1,0 +1,110 @@
+"""What a delivery costs, as a multiple of a bare send()."""
+
+from __future__ import annotations
+
+from loadtest.bench import Bench
+from loadtest.figures import Figure, Target
+from loadtest.lab import Delivery, Lab
+from loadtest.talker import Talker
+
+#: Subscribers of both rows, and sockets of the reference.
+SUBSCRIBERS = 1000
+
+#: Messages per second to one channel: half of a core on both sides, so that neither queues.
+RATE = 50
+
+
+def delivery(bench: Bench) -> list[Figure]:
+    """One channel, 1,000 subscribers: the node's CPU per delivery against a bare send()."""
+    seconds = bench.seconds(9)
+    with bench.lab() as lab:
+        crowd = lab.crowd(connections=SUBSCRIBERS)
+        lab.deliver(crowd, rate=RATE, messages=RATE, each=SUBSCRIBERS)  # warms up
+        halves: list[Delivery] = []
+        bare: list[float] = []
+        size = 200.0
+        # The machine's speed drifts, so the two are measured in turns.
+        for _ in range(2):
+            halves.append(_one_channel(lab, crowd, seconds / 2))
+            size = halves[0].wire_bytes
+            bare.append(_bare(lab, size, seconds / 3))
+    node_us = sum(half.node_cpu_us for half in halves) / len(halves)
+    bare_us = sum(bare) / len(bare)
+    p99 = max(half.latency_ms("p99") for half in halves)
+    return [
+        Figure(
+            "CPU per delivery / bare send()",
+            node_us / bare_us,
+            "",
+            Target(1.25),
+            f"{node_us:.2f} µs / {bare_us:.2f} µs, {size:.0f} B on the wire",
+        ),
+        Figure("latency p99, all 1,000", p99, "ms", note=f"at {RATE} messages/s"),
+    ]
+
+
+def _one_channel(lab: Lab, crowd: Talker, seconds: float) -> Delivery:
+    return lab.deliver(crowd, rate=RATE, messages=round(RATE * seconds), each=SUBSCRIBERS)
+
+
+def _bare(lab: Lab, size: float, seconds: float) -> float:
+    return lab.bare_send_us(connections=SUBSCRIBERS, size=size, rate=RATE, seconds=seconds)
+
+
+#: Channels of the row `batch`, and how many of them a client subscribes to.
+CHANNELS, EACH = 100, 20
+
+#: XADDs per second: each reaches 200 clients, so that is 220,000 deliveries per second.
+BATCH_RATE = 1100
+
+
+def batch(bench: Bench) -> list[Figure]:
+    """1,000 subscribers of 20 of 100 channels: CPU per message with and without a coalescing interval."""
+    gathered, bare_us = _many_channels(bench, "gather:c")
+    plain, _ = _many_channels(bench, "bench:c")
+    ratio = gathered.node_cpu_us / bare_us
+    plain_ratio = plain.node_cpu_us / bare_us
+    return [
+        Figure(
+            "50 ms: CPU per message / bare send()",
+            ratio,
+            "",
+            Target(0.25),
+            f"{gathered.node_cpu_us:.2f} µs / {bare_us:.2f} µs",
+        ),
+        _throughput("50 ms: delivered", gathered, Target(200_000, "≥")),
+        Figure("50 ms: latency p99", gathered.latency_ms("p99"), "ms", Target(100), _spread(gathered)),
+        Figure(
+            "no interval: CPU per message / bare send()",
+            plain_ratio,
+            "",
+            note=f"{plain.node_cpu_us:.2f} µs / {bare_us:.2f} µs",
+        ),
+        _throughput("no interval: delivered", plain, None),
+        Figure("no interval: latency p99", plain.latency_ms("p99"), "ms", note=_spread(plain)),
+    ]
+
+
+def _many_channels(bench: Bench, prefix: str) -> tuple[Delivery, float]:
+    where: dict[str, int | str] = {"channels": CHANNELS, "prefix": prefix}
+    each = SUBSCRIBERS * EACH / CHANNELS
+    with bench.lab() as lab:
+        crowd = lab.crowd(connections=SUBSCRIBERS, each=EACH, scatter=1, **where)
+        lab.deliver(crowd, rate=BATCH_RATE, messages=BATCH_RATE, each=each, channels=CHANNELS, prefix=prefix)
+        messages = round(BATCH_RATE * bench.seconds(9) / CHANNELS) * CHANNELS
+        done = lab.deliver(
+            crowd, rate=BATCH_RATE, messages=messages, each=each, channels=CHANNELS, prefix=prefix
+        )
+        bare_us = _bare(lab, 200, bench.seconds(4))
+    return done, bare_us
+
+
+def _throughput(name: str, done: Delivery, target: Target | None) -> Figure:
+    share = done.node_cpu_ns / 1e9 / done.seconds
+    joined = done.deliveries / done.crowd["frames"]
+    note = f"node {share:.0%} of a core, {joined:.1f} messages a frame"
+    return Figure(name, done.deliveries / done.seconds, "/s", target, note)
+
+
+def _spread(done: Delivery) -> str:
+    return f"p50 {done.latency_ms('p50'):.1f} ms, max {done.latency_ms('max'):.1f} ms"
