@@ -104,20 +104,20 @@ class Client:
         async with asyncio.timeout(seconds):
             return await asyncio.shield(self._reply(number))
 
-    async def command(self, method: str, seconds: float = DEADLINE, **params: Any) -> Json:
+    async def command(self, method: str, /, seconds: float = DEADLINE, **params: Any) -> Json:
         """Send one command and return the whole reply."""
         number = self.next_id()
         await self.send_raw(json.dumps({"id": number, method: params}))
         return await self.reply(number, seconds)
 
-    async def call(self, method: str, seconds: float = DEADLINE, **params: Any) -> Json:
+    async def call(self, method: str, /, seconds: float = DEADLINE, **params: Any) -> Json:
         """Send one command and return its result; AssertionError for an error."""
         reply = await self.command(method, seconds, **params)
         assert "error" not in reply, f"{method} {params}: {reply['error']}"
         result: Json = reply.get(method, {})
         return result
 
-    async def error(self, method: str, seconds: float = DEADLINE, **params: Any) -> Json:
+    async def error(self, method: str, /, seconds: float = DEADLINE, **params: Any) -> Json:
         """Send one command and return the error it is answered with; AssertionError for a result."""
         reply = await self.command(method, seconds, **params)
         assert "error" in reply, f"{method} {params}: {reply}"
