@@ -119,6 +119,9 @@ class Limits(_Section):
     outbox_total_bytes: int = Field(
         268_435_456, ge=65_536, description="pending output of all sessions; beyond: the largest is closed"
     )
+    blocked_seconds: int = Field(
+        120, ge=1, description="a session whose socket takes nothing for so long: close 3008"
+    )
     window_total_bytes: int = Field(
         67_108_864, ge=0, description="publications kept in memory for joins and recoveries, all channels"
     )

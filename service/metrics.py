@@ -107,7 +107,7 @@ class Metrics:
         self.clock_offset = gauge("clock_offset_seconds", "Redis' clock minus this node's.")
         self.trimmed = counter("trimmed_entries_total", "Entries trimmed for foreign producers.", "namespace")
         self.trim_seconds = gauge("trim_seconds", "Duration of the last walk over all streams.")
-        self.trim_age = gauge("trim_age_seconds", "Time since the last walk by any node ended.")
+        self.trim_last = gauge("trim_last_timestamp_seconds", "When this node's last walk ended.")
 
         # Runtime
         self.loop_lag = histogram("event_loop_lag_seconds", "Lateness of a timer.")

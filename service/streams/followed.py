@@ -25,11 +25,15 @@ from service.streams.position import (
 
 
 class Start(NamedTuple):
-    """Where following begins: the last generated id, the epoch, the newest entry if it can be delivered."""
+    """Where following begins: the last generated id, the epoch, the newest entry if it can be delivered.
+
+    Between `reach` and the cursor there is nothing but `newest`.
+    """
 
     cursor: StreamId
     epoch: str
     newest: Publication | None
+    reach: StreamId
 
 
 class Advance(NamedTuple):

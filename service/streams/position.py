@@ -56,14 +56,15 @@ def to_offset(position: StreamId) -> int:
     return ms << _SEQ_BITS | min(seq, SATURATED)
 
 
-def from_offset(offset: int) -> StreamId:
+def from_offset(offset: int, *, reverse: bool = False) -> StreamId:
     """The position that an offset stands for: everything after it is news to the client.
 
     A saturated offset stands for a run of ids; the position is just before that run, so that a
-    client may see an entry of the run twice but never misses one.
+    client may see an entry of the run twice but never misses one. Going backwards (`reverse`), what
+    comes before the position is news, and the position is the run's first id.
     """
     ms, seq = offset >> _SEQ_BITS, offset & SATURATED
-    return (ms, SATURATED - 1) if seq == SATURATED else (ms, seq)
+    return (ms, SATURATED - 1) if seq == SATURATED and not reverse else (ms, seq)
 
 
 class StreamState(NamedTuple):

@@ -28,7 +28,7 @@ from service.streams.followed import Advance, Followed, Outcome, Restart, Start,
 from service.streams.history import History
 from service.streams.keys import Keys
 from service.streams.link import Command, Link
-from service.streams.position import ZERO, StreamId, parse_id
+from service.streams.position import ZERO, StreamId, below, parse_id
 from service.streams.quiet import OncePer
 from service.streams.sweep import Sweep
 
@@ -294,7 +294,8 @@ class Tail:
     def _restart(self, followed: Followed, outcome: Restart) -> None:
         followed.cursor = outcome.state.last_id
         newest = self._decode(followed, outcome.last_entry) if outcome.last_entry else None
-        start = Start(followed.cursor, followed.epoch, newest)
+        reach = below(newest.id) if newest else followed.cursor
+        start = Start(followed.cursor, followed.epoch, newest, reach)
         if not outcome.is_gap:
             self._sink.begin(followed.channel, start)
             return

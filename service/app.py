@@ -1,0 +1,176 @@
+"""The composition root: builds every object of a node once, and routes HTTP to it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.staticfiles import StaticFiles
+
+from service.api.admin import admin_routes
+from service.api.page import WEB, page
+from service.config import Settings
+from service.hub.flusher import Flusher
+from service.hub.hub import Hub
+from service.hub.outbox import Outbox
+from service.hub.window import WindowBudget
+from service.metrics import Metrics
+from service.session.context import Context
+from service.session.session import Session
+from service.session.tasks import Tasks
+from service.session.wheel import Wheel
+from service.streams.commands import Commands
+from service.streams.history import History
+from service.streams.keys import Keys
+from service.streams.publish import Publisher
+from service.streams.tail import Tail
+from service.streams.trim import Trimmer
+from service.transports.endpoint import websocket_endpoint
+from service.transports.handshake import ADMISSION
+
+logger = logging.getLogger(__name__)
+
+#: Seconds a changed channel may wait to be read before the node calls itself unready.
+MAX_TAIL_LAG = 5.0
+
+#: Seconds between two looks at the event loop.
+LAG_PERIOD = 0.1
+
+
+class Node:
+    """One node: the tail, the hub, and what sessions share. Use as `async with node:`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.metrics = metrics = Metrics()
+        self.draining = False
+        self._longest_lag = 0.0
+        self._looked_at = time.monotonic()
+        redis, limits = settings.redis, settings.limits
+        keys = Keys(redis.key_prefix)
+        self.commands = Commands(redis, metrics)
+        history = History(self.commands, keys, limits.publication_bytes, metrics)
+        self.flusher = Flusher(limits.outbox_total_bytes)
+        self.hub = Hub(
+            self.flusher,
+            WindowBudget(limits.window_total_bytes),
+            redis.unfollow_seconds,
+            self.redis_time,
+            _on_gap,
+            metrics,
+        )
+        self.tail = Tail(redis, keys, history, self.hub, limits.publication_bytes, metrics)
+        self.hub.attach(self.tail)
+        self._trimmer = Trimmer(self.commands, keys, settings.namespace_of, redis.trim_seconds, metrics)
+        self._wheel = Wheel()
+        self._tasks = Tasks()
+        self.context = Context(
+            node=secrets.token_hex(8),
+            settings=settings,
+            hub=self.hub,
+            flusher=self.flusher,
+            history=history,
+            publisher=Publisher(self.commands, keys, metrics),
+            wheel=self._wheel,
+            tasks=self._tasks,
+            metrics=metrics,
+        )
+
+    def redis_time(self) -> float:
+        """Seconds since the epoch by Redis' clock."""
+        return time.time() + self.commands.clock_offset
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run what runs all the time; whatever fails takes the node down, loudly."""
+        metrics = self.metrics
+        metrics.queue_bytes.set_function(lambda: self.flusher.held)
+        metrics.slow_consumers.set_function(lambda: len(self.flusher.blocked))
+        metrics.tail_lag.set_function(self.tail.lag)
+        metrics.draining.set_function(lambda: float(self.draining))
+        metrics.loop_lag_max.set_function(self._take_longest_lag)
+        async with asyncio.TaskGroup() as group:
+            running = [
+                group.create_task(work)
+                for work in (
+                    self.commands.run(),
+                    self.tail.run(),
+                    self._trimmer.run(),
+                    self._wheel.run(),
+                    self._watch_loop(),
+                )
+            ]
+            # What exists now stays: the collector need not look at it again.
+            gc.collect()
+            gc.freeze()
+            try:
+                yield
+            finally:
+                await self._tasks.aclose()
+                for task in running:
+                    task.cancel()
+
+    async def _watch_loop(self) -> None:
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(LAG_PERIOD)
+            self._looked_at = time.monotonic()
+            lag = max(0.0, self._looked_at - before - LAG_PERIOD)
+            self._longest_lag = max(self._longest_lag, lag)
+            self.metrics.loop_lag.observe(lag)
+
+    def _take_longest_lag(self) -> float:
+        longest, self._longest_lag = self._longest_lag, 0.0
+        return longest
+
+    def problems(self) -> list[str]:
+        """Why the node is not ready; empty when it is."""
+        found = []
+        if self.draining:
+            found.append("draining")
+        if not self.commands.connected or not self.tail.connected:
+            found.append("no connection to Redis")
+        elif self.tail.lag() > MAX_TAIL_LAG:
+            found.append("the tail is behind")
+        return found
+
+    def admit(self, connections: int) -> str | None:
+        """Why a new connection is refused; None admits it. Told how many there are, with the new one."""
+        if connections > self.settings.limits.connections:
+            self.metrics.admission_rejected.labels("connections").inc()
+            return "too many connections"
+        return None
+
+
+def _on_gap(outbox: Outbox, channel: str) -> None:
+    owner = outbox.owner
+    assert isinstance(owner, Session)
+    owner.unsubscribed(channel)
+
+
+def build_public_app(node: Node) -> Starlette:
+    """What clients reach."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[Mapping[str, Any]]:
+        async with node.running():
+            yield {ADMISSION: node.admit}
+
+    routes: list[Any] = [WebSocketRoute("/connection/websocket", websocket_endpoint(node.context))]
+    if node.settings.server.demo_page:
+        routes.append(Route("/", page))
+        routes.append(Mount("/static", StaticFiles(directory=WEB)))
+    return Starlette(routes=routes, lifespan=lifespan)
+
+
+def build_admin_app(node: Node) -> Starlette:
+    """What operators reach: probes and metrics."""
+    return Starlette(routes=admin_routes(node.problems, node.metrics))

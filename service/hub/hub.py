@@ -1,0 +1,321 @@
+"""Channels and their subscribers: a batch in, writes out. No Redis, no sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Protocol
+
+from service import channels
+from service.channels import Namespace
+from service.errors import StreamgateError
+from service.hub.delivery import BLOCKED
+from service.hub.flusher import NOW, Flusher, Queued
+from service.hub.outbox import Outbox
+from service.hub.publication import Publication, WireFormat
+from service.hub.window import StreamId, Window, WindowBudget
+from service.metrics import Metrics
+
+
+class Start(Protocol):
+    """Where a channel stands when following begins, or begins anew."""
+
+    @property
+    def cursor(self) -> StreamId:
+        """The stream's last generated id."""
+
+    @property
+    def epoch(self) -> str:
+        """Names the life of the stream."""
+
+    @property
+    def newest(self) -> Publication | None:
+        """The stream's last entry, if it can be delivered."""
+
+    @property
+    def reach(self) -> StreamId:
+        """Between this id and the cursor there is nothing but `newest`."""
+
+
+class Feed(Protocol):
+    """Where publications come from."""
+
+    async def follow(self, channel: str, namespace: Namespace) -> None:
+        """Begin; `Hub.begin` has been called when this returns."""
+
+    def unfollow(self, channel: str) -> None:
+        """End; nothing is delivered any more."""
+
+    async def sync(self, channel: str) -> None:
+        """Return when all that the stream holds now is delivered."""
+
+
+class Subscriber(NamedTuple):
+    """Who is subscribed, as presence tells it: a client id and the client's JSON info."""
+
+    client: str
+    info: bytes
+
+
+class Channel:
+    """A followed channel: its position, its window, and its subscribers by wire format."""
+
+    __slots__ = (
+        "_users",
+        "cursor",
+        "epoch",
+        "label",
+        "linger",
+        "name",
+        "namespace",
+        "started",
+        "subscribers",
+        "window",
+    )
+
+    def __init__(self, name: str, namespace: Namespace, window: Window) -> None:
+        self.name = name
+        self.namespace = namespace
+        self.label = channels.label(name)
+        self.window = window
+        #: The id of the last entry fanned out.
+        self.cursor: StreamId = window.start
+        self.epoch = ""
+        self.subscribers: dict[WireFormat, dict[Outbox, Subscriber]] = {}
+        #: Done when the channel is followed; fails with what kept it from being so.
+        self.started: asyncio.Task[None] | None = None
+        #: Runs while nobody uses the channel any more; then it is unfollowed.
+        self.linger: asyncio.TimerHandle | None = None
+        self._users = 0
+
+    @property
+    def used(self) -> bool:
+        """Whether anybody holds the channel or is subscribed."""
+        return self._users > 0
+
+    def use(self, change: int) -> None:
+        """One more user, or one less."""
+        self._users += change
+
+    def outboxes(self) -> Iterator[tuple[Outbox, Subscriber]]:
+        """All who are subscribed."""
+        for group in self.subscribers.values():
+            yield from group.items()
+
+    def __len__(self) -> int:
+        return sum(map(len, self.subscribers.values()))
+
+
+class Hub:
+    """All channels of a node. The `Sink` of the tail.
+
+    Args:
+        flusher: writes the touched outboxes.
+        windows: the bound over all windows.
+        linger: seconds that a channel is followed after its last user left.
+        redis_time: seconds since the epoch by Redis' clock.
+        on_gap: told of each subscriber of a `log` channel whose continuity broke; it is unsubscribed.
+    """
+
+    def __init__(
+        self,
+        flusher: Flusher,
+        windows: WindowBudget,
+        linger: float,
+        redis_time: Callable[[], float],
+        on_gap: Callable[[Outbox, str], None],
+        metrics: Metrics,
+    ) -> None:
+        self._flusher = flusher
+        self._windows = windows
+        self._linger = linger
+        self._redis_time = redis_time
+        self._on_gap = on_gap
+        self._metrics = metrics
+        self._channels: dict[str, Channel] = {}
+        self._feed: Feed | None = None
+
+    def attach(self, feed: Feed) -> None:
+        """Say where publications come from; before the first `hold`."""
+        self._feed = feed
+
+    def get(self, name: str) -> Channel | None:
+        """The channel, if it is followed and has begun."""
+        channel = self._channels.get(name)
+        return channel if channel is not None and channel.epoch else None
+
+    @property
+    def followed(self) -> int:
+        """How many channels are followed."""
+        return len(self._channels)
+
+    # Following
+
+    async def hold(self, name: str, namespace: Namespace) -> Channel:
+        """Have a channel followed and keep it so until `release`.
+
+        All who come first at the same time wait for the same beginning.
+
+        Raises:
+            StreamgateError: as `Feed.follow`; then there is nothing to release.
+        """
+        channel = self._channels.get(name)
+        if channel is None:
+            window = Window(self._windows, namespace.window_size, (0, 0))
+            channel = self._channels[name] = Channel(name, namespace, window)
+            channel.started = asyncio.create_task(self._start(channel))
+            self._metrics.channels.set(len(self._channels))
+        self._use(channel)
+        if channel.started is not None:
+            try:
+                # Shielded: one who goes away must not take the channel from the others.
+                await asyncio.shield(channel.started)
+            except BaseException:
+                self.release(channel)
+                raise
+        return channel
+
+    async def _start(self, channel: Channel) -> None:
+        assert self._feed is not None
+        try:
+            await self._feed.follow(channel.name, channel.namespace)
+            channel.started = None
+        except StreamgateError:
+            self._forget(channel)
+            raise
+
+    def release(self, channel: Channel) -> None:
+        """The reverse of `hold`."""
+        channel.use(-1)
+        if not channel.used and self._channels.get(channel.name) is channel and channel.linger is None:
+            channel.linger = asyncio.get_running_loop().call_later(self._linger, self._unfollow, channel)
+
+    def _use(self, channel: Channel) -> None:
+        channel.use(+1)
+        if channel.linger is not None:
+            channel.linger.cancel()
+            channel.linger = None
+
+    def _unfollow(self, channel: Channel) -> None:
+        assert self._feed is not None
+        self._feed.unfollow(channel.name)
+        self._forget(channel)
+
+    def _forget(self, channel: Channel) -> None:
+        if self._channels.get(channel.name) is channel:
+            del self._channels[channel.name]
+        channel.window.close()
+        self._metrics.channels.set(len(self._channels))
+
+    async def sync(self, channel: Channel) -> None:
+        """Return when all that the stream holds now has been fanned out.
+
+        Raises:
+            Unavailable: as `Feed.sync`.
+        """
+        assert self._feed is not None
+        await self._feed.sync(channel.name)
+
+    # Subscribing
+
+    def add(self, channel: Channel, outbox: Outbox, subscriber: Subscriber) -> None:
+        """Deliver from the channel's cursor on. The caller must hold the channel."""
+        self._use(channel)
+        channel.subscribers.setdefault(outbox.format, {})[outbox] = subscriber
+        self._metrics.subscriptions.inc()
+
+    def remove(self, channel: Channel, outbox: Outbox) -> None:
+        """Deliver no more."""
+        group = channel.subscribers.get(outbox.format)
+        if group is None or group.pop(outbox, None) is None:
+            return
+        if not group:
+            del channel.subscribers[outbox.format]
+        outbox.discard(channel.name)
+        self._metrics.subscriptions.dec()
+        self.release(channel)
+
+    # The tail's sink
+
+    async def ready(self) -> None:
+        """Return when what was fanned out so far has, nearly, been written."""
+        await self._flusher.drained()
+
+    def begin(self, name: str, start: Start) -> None:
+        """The channel is followed from `start` on."""
+        channel = self._channels.get(name)
+        if channel is not None:
+            self._restart(channel, start)
+
+    def gap(self, name: str, start: Start) -> None:
+        """Continuity broke: whoever relies on it is told; the others get the newest."""
+        channel = self._channels.get(name)
+        if channel is None:
+            return
+        self._restart(channel, start)
+        if channel.namespace.mode == "log":
+            for outbox, _ in list(channel.outboxes()):
+                self.remove(channel, outbox)
+                self._on_gap(outbox, name)
+        elif start.newest is not None:
+            self._fan_out(channel, [start.newest])
+
+    def _restart(self, channel: Channel, start: Start) -> None:
+        channel.cursor = start.cursor
+        channel.epoch = start.epoch
+        channel.window.clear(start.reach)
+        if start.newest is not None:
+            channel.window.extend([start.newest])
+
+    def deliver(self, name: str, publications: list[Publication], cursor: StreamId) -> None:
+        """The next publications of a channel."""
+        channel = self._channels.get(name)
+        if channel is None:
+            return
+        channel.cursor = cursor
+        if publications:
+            channel.window.extend(publications)
+            self._fan_out(channel, publications)
+
+    def flush(self) -> None:
+        """Write what has been delivered, as far as no interval holds it back."""
+        self._flusher.run()
+
+    def _fan_out(self, channel: Channel, publications: list[Publication]) -> None:
+        """Append a batch to all subscribers' outboxes: the loop that everything else serves."""
+        flusher, interval = self._flusher, channel.namespace.coalesce_ms
+        queue, state = (
+            (flusher.later(interval).append, Queued.LATER) if interval else (flusher.now.append, NOW)
+        )
+        idle, blocked = Queued.NO, BLOCKED[channel.namespace.mode]
+        count = conflated = size = 0
+        # A copy of each group: an outbox that overflows closes its session, which leaves the channel.
+        for format, group in list(channel.subscribers.items()):
+            chunk = format.publications(channel.name, publications)
+            count += len(group)
+            size += len(chunk) * len(group)
+            for outbox in list(group):
+                if outbox.blocked:
+                    conflated += blocked(outbox, channel.name, publications, chunk)
+                    continue
+                outbox.pending.append(chunk)
+                queued = outbox.queued
+                if queued is idle or (queued is not state and state is NOW):
+                    outbox.queued = state
+                    queue(outbox)
+        flusher.backlog += size
+        self._count(channel, publications, count, size, conflated)
+
+    def _count(
+        self, channel: Channel, publications: list[Publication], count: int, size: int, conflated: int
+    ) -> None:
+        metrics = self._metrics
+        if count:
+            metrics.deliveries.labels(channel.label).inc(count * len(publications))
+            metrics.delivered_bytes.inc(size)
+            lateness = self._redis_time() - publications[-1].id[0] / 1000
+            metrics.delivery_latency.observe(max(0.0, lateness))
+        metrics.fanout_size.observe(count)
+        if conflated:
+            metrics.conflated.inc(conflated)
+        metrics.window_bytes.set(self._windows.bytes)

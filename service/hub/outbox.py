@@ -1,0 +1,186 @@
+"""One session's pending output: first in, first out, bounded in bytes, conflating where the mode allows.
+
+While the socket takes what it is given, chunks stay here from the fan-out to the flusher's turn,
+microseconds later. While it does not (`blocked`), what happens is the namespace's mode:
+`hold` queues up to the bound and then gives the session up as slow; `conflate` keeps the newest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from service.hub.flusher import NOW, Flusher, Queued
+from service.hub.publication import WireFormat
+
+#: Bytes handed to the transport at a time. More would sit there as a private copy that nothing can
+#: conflate, less would cost more system calls.
+PIECE = 65_536
+
+
+class Owner(Protocol):
+    """Whose output it is."""
+
+    def overflow(self, reason: str) -> None:
+        """The outbox gave up: close the session as slow. `reason` is a metric's label."""
+
+
+class Outbox:
+    """Pending output of one session.
+
+    Args:
+        write: gives bytes to the socket; has `block` called before it returns if that is full.
+        format: how publications are encoded for this session.
+        limit: bytes of held output at which the session is given up.
+    """
+
+    __slots__ = (
+        "_flusher",
+        "_limit",
+        "_write",
+        "blocked",
+        "closed",
+        "conflated",
+        "format",
+        "held",
+        "owner",
+        "pending",
+        "queued",
+    )
+
+    def __init__(
+        self,
+        owner: Owner,
+        write: Callable[[bytes], None],
+        format: WireFormat,
+        flusher: Flusher,
+        limit: int,
+    ) -> None:
+        self.owner = owner
+        self._write = write
+        self._flusher = flusher
+        self._limit = limit
+        self.format = format
+        #: Chunks in order. The fan-out appends here itself while the outbox is not blocked.
+        self.pending: list[bytes] = []
+        #: The newest chunk of each conflated channel, while blocked; sent after `pending`.
+        self.conflated: dict[str, bytes] | None = None
+        #: Whether the flusher knows of pending output, and how soon it looks after it.
+        self.queued = Queued.NO
+        #: The socket takes no more.
+        self.blocked = False
+        #: Bytes in `pending` and `conflated` while blocked.
+        self.held = 0
+        #: Nothing goes out any more.
+        self.closed = False
+
+    def send(self, chunk: bytes) -> None:
+        """Queue a reply or a push of the session itself, behind all that is pending."""
+        if self.closed:
+            return
+        if self.blocked:
+            self.hold(chunk)
+            return
+        self.pending.append(chunk)
+        if self.queued is not NOW:
+            self._flusher.queue(self)
+
+    def hold(self, chunk: bytes) -> None:
+        """Queue behind a full socket; beyond the limit the session is slow."""
+        if self.closed:
+            return
+        self.pending.append(chunk)
+        self._add_held(len(chunk))
+        if self.held > self._limit:
+            self.give_up("outbox")
+
+    def conflate(self, channel: str, chunk: bytes) -> bool:
+        """Keep only the newest chunk of a channel behind a full socket; tell whether one was replaced."""
+        if self.closed:
+            return False
+        if self.conflated is None:
+            self.conflated = {}
+        # Taken out and put in anew: the channel that has waited longest since its last value goes first.
+        old = self.conflated.pop(channel, None)
+        self.conflated[channel] = chunk
+        self._add_held(len(chunk) - (len(old) if old is not None else 0))
+        if self.held > self._limit:
+            self.give_up("outbox")
+        return old is not None
+
+    def discard(self, channel: str) -> None:
+        """The session has left a channel: forget its conflated value."""
+        if self.conflated is not None and (old := self.conflated.pop(channel, None)) is not None:
+            self._add_held(-len(old))
+
+    def _add_held(self, size: int) -> None:
+        self.held += size
+        self._flusher.add_held(size)
+
+    # The socket's state
+
+    def block(self) -> None:
+        """The socket takes no more for now."""
+        if not self.blocked and not self.closed:
+            self.blocked = True
+            self._flusher.blocked.add(self)
+            self._add_held(sum(map(len, self.pending)))
+
+    def unblock(self) -> None:
+        """The socket has room: send on."""
+        if self.blocked:
+            self.blocked = False
+            self._flusher.blocked.discard(self)
+            self._add_held(-self.held)
+            self.flush()
+
+    def flush(self) -> None:
+        """Write until the socket is full or nothing is left. Called by the flusher."""
+        self.queued = Queued.NO
+        pending = self.pending
+        while pending and not self.blocked:
+            if len(pending) == 1:
+                data = pending[0]
+                pending.clear()
+            elif sum(map(len, pending)) <= PIECE:
+                data = b"".join(pending)
+                pending.clear()
+            else:
+                data = self._take_piece()
+            self._write(data)
+        while self.conflated and not self.blocked:
+            self._write(self._take_conflated())
+
+    def _take_piece(self) -> bytes:
+        size = count = 0
+        for chunk in self.pending:
+            size += len(chunk)
+            count += 1
+            if size >= PIECE:
+                break
+        piece = self.pending[:count]
+        del self.pending[:count]
+        return piece[0] if count == 1 else b"".join(piece)
+
+    def _take_conflated(self) -> bytes:
+        assert self.conflated is not None
+        size, piece = 0, []
+        while self.conflated and size < PIECE:
+            chunk = self.conflated.pop(next(iter(self.conflated)))
+            piece.append(chunk)
+            size += len(chunk)
+        return b"".join(piece)
+
+    def give_up(self, reason: str) -> None:
+        """Drop everything and have the session closed as slow."""
+        self.close()
+        self.owner.overflow(reason)
+
+    def close(self) -> None:
+        """Drop everything; nothing goes out any more."""
+        self.closed = True
+        self.pending.clear()
+        self.conflated = None
+        if self.held:
+            self._add_held(-self.held)
+        self._flusher.blocked.discard(self)

@@ -1,0 +1,229 @@
+"""The life of a process: serve, be unready, drain, shut down. And of several, with `--workers`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import multiprocessing
+import multiprocessing.connection
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from multiprocessing.context import SpawnProcess
+from types import FrameType
+from typing import cast
+
+import uvicorn
+
+from service.app import Node, build_admin_app, build_public_app
+from service.config import ServerSettings, Settings
+from service.drain import Closable, drain
+from service.transports.handshake import HandshakeProtocol
+
+logger = logging.getLogger(__name__)
+
+#: Seconds that sessions have to end after the last wave; then they are cut off. A client that never
+#: reads must not hold the process.
+GRACE = 6
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which on the first signal drains before it shuts down, and on the second does not."""
+
+    def __init__(self, config: uvicorn.Config, node: Node) -> None:
+        super().__init__(config)
+        self._node = node
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._draining: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # In a signal handler: only schedule.
+        if self._loop is None or self._node.draining:
+            super().handle_exit(sig, frame)
+            return
+        self._captured_signals.append(sig)
+        self._node.draining = True
+        self._loop.call_soon_threadsafe(self._begin_drain)
+
+    def _begin_drain(self) -> None:
+        self._draining = asyncio.create_task(self._drain())
+
+    async def _drain(self) -> None:
+        settings = self._node.settings.server
+        logger.info("draining: unready for %g s, then closing sessions", settings.settle_seconds)
+        # Still accepting: whoever routes to this node needs a moment to see that it is unready.
+        await asyncio.sleep(settings.settle_seconds)
+        for server in self.servers:
+            server.close()
+        connections = cast("list[Closable]", list(self.server_state.connections))
+        await drain(connections, settings.drain_seconds)
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._draining is not None and not self.should_exit:
+            await self._draining
+        await super().shutdown(sockets)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+
+
+class _AdminServer(uvicorn.Server):
+    """Probes and metrics; it answers until the node has drained, and hears no signals."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _listen(host: str, port: int, *, shared: bool) -> socket.socket:
+    """A bound socket; `shared` by several processes, among which the kernel spreads connections."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+async def _serve(settings: Settings, public: socket.socket, admin: socket.socket) -> None:
+    node = Node(settings)
+    common = {"access_log": False, "log_config": None, "http": "httptools", "lifespan": "on"}
+    server = _Server(
+        uvicorn.Config(
+            build_public_app(node),
+            ws=HandshakeProtocol,
+            ws_max_size=settings.limits.message_bytes,
+            ws_per_message_deflate=False,
+            backlog=settings.server.backlog,
+            timeout_graceful_shutdown=GRACE,
+            **common,  # type: ignore[arg-type]
+        ),
+        node,
+    )
+    admin_server = _AdminServer(uvicorn.Config(build_admin_app(node), **{**common, "lifespan": "off"}))  # type: ignore[arg-type]
+    admin_task = asyncio.create_task(admin_server.serve([admin]))
+    try:
+        await server.serve([public])
+    finally:
+        admin_server.should_exit = True
+        await admin_task
+
+
+def _raise_nofile() -> None:
+    """A connection is a file: allow as many as the system lets us."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _run_node(settings: Settings, index: int, *, shared: bool) -> int:
+    """One whole node in this process; returns when it has shut down."""
+    import uvloop
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # uvicorn's own records of a connection hold the URL, and so the tokens in it.
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    # The parser's "connection closed" for each connection.
+    logging.getLogger("websockets").setLevel(logging.WARNING)
+    _raise_nofile()
+    server = settings.server
+    try:
+        public = _listen(server.host, server.port, shared=shared)
+        admin = _listen(server.admin_host, _admin_port(server, index), shared=False)
+    except OSError as exc:
+        sys.stderr.write(f"streamgate: cannot listen: {exc.strerror}: {_where(server, index)}\n")
+        return 1
+    host, port = public.getsockname()[:2]
+    admin_host, admin_port = admin.getsockname()[:2]
+    logger.info(
+        "serving ws://%s:%d/connection/websocket; probes and metrics on http://%s:%d",
+        host,
+        port,
+        admin_host,
+        admin_port,
+    )
+    try:
+        uvloop.run(_serve(settings, public, admin))
+    except KeyboardInterrupt:
+        pass  # uvicorn raises again what it has handled
+    return 0
+
+
+def _admin_port(server: ServerSettings, index: int) -> int:
+    return server.admin_port + index if server.admin_port else 0
+
+
+def _where(server: ServerSettings, index: int) -> str:
+    admin_port = _admin_port(server, index)
+    return (
+        f"{server.host}:{server.port} (server.port) and {server.admin_host}:{admin_port} (server.admin_port)"
+    )
+
+
+def run(settings: Settings) -> int:
+    """Serve until a signal ends it; returns the exit status."""
+    if settings.server.workers == 1:
+        return _run_node(settings, 0, shared=False)
+    return _run_workers(settings)
+
+
+def _worker(settings: Settings, index: int) -> None:
+    sys.exit(_run_node(settings, index, shared=True))
+
+
+def _run_workers(settings: Settings) -> int:
+    """Whole nodes on one port, one process each; one that dies is replaced."""
+    server = settings.server
+    try:
+        # Keeps the port for as long as any worker may want it; never listens itself.
+        keeper = _listen(server.host, server.port, shared=True)
+    except OSError as exc:
+        sys.stderr.write(f"streamgate: cannot listen: {exc.strerror}: {_where(server, 0)}\n")
+        return 1
+    port = keeper.getsockname()[1]
+    settings = settings.model_copy(update={"server": server.model_copy(update={"port": port})})
+    context = multiprocessing.get_context("spawn")
+    stopping: list[int] = []
+
+    def start(index: int) -> SpawnProcess:
+        process = context.Process(target=_worker, args=(settings, index), name=f"streamgate-{index}")
+        process.start()
+        return process
+
+    workers = [start(index) for index in range(server.workers)]
+
+    def stop(sig: int, frame: FrameType | None) -> None:
+        stopping.append(sig)
+        for process in workers:
+            if process.is_alive() and process.pid is not None:
+                process.terminate()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    status = 0
+    while any(process.is_alive() for process in workers):
+        multiprocessing.connection.wait([process.sentinel for process in workers if process.is_alive()])
+        for index, process in enumerate(workers):
+            if process.is_alive() or stopping:
+                continue
+            if process.exitcode == 1:  # it has said why it cannot start
+                status = 1
+                stop(signal.SIGTERM, None)
+            else:
+                sys.stderr.write(
+                    f"streamgate: worker {index} ended with {process.exitcode}; starting another\n"
+                )
+                workers[index] = start(index)
+    keeper.close()
+    return status

@@ -1,0 +1,156 @@
+"""Joining a channel at its cursor: what a new subscription is given, without a gap or a duplicate.
+
+`attempt` decides from what is in memory. It never waits, so that the caller can add the
+subscription in the same event-loop step; where memory is not enough it says what to read first.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+from service.errors import Unavailable
+from service.hub.hub import Channel, Hub
+from service.hub.publication import Publication
+from service.streams.history import History, Since
+from service.streams.position import ZERO, StreamId, from_offset, to_offset
+
+#: Attempts, each after a read of Redis. A second one is needed only where more entries came in the
+#: meantime than the window holds.
+MAX_ATTEMPTS = 5
+
+
+class Position(NamedTuple):
+    """Where a client says it was."""
+
+    offset: int
+    epoch: str
+
+    @property
+    def id(self) -> StreamId:
+        """The position in the stream."""
+        return from_offset(self.offset)
+
+
+class Joined(NamedTuple):
+    """What the client is told. `recovered` is None where it did not ask for a recovery."""
+
+    epoch: str
+    offset: int
+    publications: list[bytes]
+    recovered: bool | None
+
+
+class Need(enum.Enum):
+    """What to read before the next attempt."""
+
+    #: The tail shall catch up with the client: it was on a node that is ahead.
+    SYNC = "sync"
+    #: What came after the client's position, from Redis.
+    SINCE = "since"
+    #: The newest entry, from Redis.
+    NEWEST = "newest"
+
+
+class Bounds(NamedTuple):
+    """How much one recovery may bring: entries, and bytes of JSON."""
+
+    entries: int
+    bytes: int
+
+
+class Found(NamedTuple):
+    """What was read so far."""
+
+    synced: bool = False
+    since: Since | None = None
+    newest_read: bool = False
+    newest: Publication | None = None
+
+
+def attempt(channel: Channel, position: Position | None, bounds: Bounds, found: Found) -> Joined | Need:
+    """What a subscription that begins at the channel's cursor, now, is given."""
+    if channel.namespace.mode == "latest" or position is None:
+        return _current(channel, position, found)
+    if position.epoch != channel.epoch:
+        return _unrecovered(channel)
+    since, cursor = position.id, channel.cursor
+    if since > cursor:
+        return _unrecovered(channel) if found.synced else Need.SYNC
+    publications = channel.window.after(since)
+    if publications is None:
+        if found.since is None:
+            return Need.SINCE
+        if not found.since.complete:
+            return _unrecovered(channel)
+        # Redis may be ahead of the cursor (the tail will bring that) or, by now, behind it.
+        publications = [p for p in found.since.publications if p.id <= cursor]
+        if found.since.top < cursor:
+            rest = channel.window.after(found.since.top)
+            if rest is None:
+                return Need.SINCE
+            publications += rest
+    encoded = [publication.json for publication in publications]
+    if len(encoded) > bounds.entries or sum(map(len, encoded)) > bounds.bytes:
+        return _unrecovered(channel)
+    return Joined(channel.epoch, position.offset, encoded, recovered=True)
+
+
+def _current(channel: Channel, position: Position | None, found: Found) -> Joined | Need:
+    """No recovery, or a recovery in `latest` mode: at most the newest entry."""
+    cursor = channel.cursor
+    ahead = position is not None and position.epoch == channel.epoch and position.id > cursor
+    if ahead and not found.synced:
+        return Need.SYNC  # else what the client has seen would come again, older after newer
+    publications: list[bytes] = []
+    if position is not None or channel.namespace.snapshot:
+        newest = channel.window.newest
+        if newest is None and cursor != ZERO:
+            if not found.newest_read:
+                return Need.NEWEST
+            newest = found.newest
+            if newest is not None and newest.id > cursor:
+                # The tail has yet to bring it; with the window off it may be ahead again and again.
+                if not found.synced:
+                    return Need.SYNC
+                newest = None
+        if newest is not None and position is None:
+            publications = [newest.snapshot()]
+        elif newest is not None and position is not None:
+            # Still ahead after reading: the past was replaced, and the newest is news.
+            is_news = position.epoch != channel.epoch or newest.id > position.id or ahead
+            publications = [newest.json] if is_news else []
+    recovered = None if position is None else True
+    return Joined(channel.epoch, to_offset(cursor), publications, recovered)
+
+
+def _unrecovered(channel: Channel) -> Joined:
+    return Joined(channel.epoch, to_offset(channel.cursor), [], recovered=False)
+
+
+async def join(
+    hub: Hub, history: History, channel: Channel, position: Position | None, bounds: Bounds
+) -> Joined:
+    """Attempt, read, attempt again. The caller adds the subscription without waiting in between.
+
+    Raises:
+        Unavailable: Redis did not answer, or entries come faster than they can be read.
+        CommandFailed, ReplyError: as `History`.
+    """
+    found = Found()
+    for _ in range(MAX_ATTEMPTS):
+        outcome = attempt(channel, position, bounds, found)
+        match outcome:
+            case Joined():
+                return outcome
+            case Need.SYNC:
+                await hub.sync(channel)
+                found = found._replace(synced=True, newest_read=False)
+            case Need.SINCE:
+                assert position is not None
+                since = await history.since(channel.name, channel.namespace, position.id, bounds.entries)
+                found = found._replace(since=since)
+            case Need.NEWEST:
+                newest = await history.newest(channel.name, channel.namespace)
+                found = found._replace(newest_read=True, newest=newest)
+    raise Unavailable("entries come faster than they can be read")

@@ -1,0 +1,168 @@
+"""The client protocol's commands and replies, in JSON (docs/protocol.md)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import orjson
+
+from service.errors import ReplyError, bad_request, method_not_found
+
+#: Commands this server knows; the value says whether an answer is due.
+METHODS = {
+    "connect": True,
+    "subscribe": True,
+    "unsubscribe": True,
+    "publish": True,
+    "presence": True,
+    "presence_stats": True,
+    "history": True,
+    "ping": True,
+    "send": False,
+    "rpc": True,
+    "refresh": True,
+    "sub_refresh": True,
+}
+
+#: The largest offset and id: what JavaScript holds exactly.
+MAX_INTEGER = (1 << 53) - 1
+
+
+class ProtocolViolation(Exception):
+    """What came is not a command of the protocol at all: the session ends with 3501."""
+
+
+class Command(NamedTuple):
+    """One command. `error` is set where the method is unknown or its request malformed."""
+
+    id: int
+    method: str
+    request: Request
+    error: ReplyError | None = None
+
+
+class Request:
+    """A command's parameters, read with their types checked."""
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        self._fields = fields
+
+    def text(self, name: str) -> str:
+        """A string; "" where it is missing.
+
+        Raises:
+            ReplyError: 107, it is something else.
+        """
+        value = self._fields.get(name)
+        if value is None:
+            return ""
+        if not isinstance(value, str):
+            raise bad_request(f"{name} must be a string")
+        return value
+
+    def flag(self, name: str) -> bool:
+        """A boolean; False where it is missing.
+
+        Raises:
+            ReplyError: 107, it is something else.
+        """
+        value = self._fields.get(name)
+        if value is None:
+            return False
+        if not isinstance(value, bool):
+            raise bad_request(f"{name} must be a boolean")
+        return value
+
+    def integer(self, name: str, *, least: int = 0) -> int:
+        """An integer from `least` to 2^53 - 1; 0 where it is missing.
+
+        Raises:
+            ReplyError: 107, it is something else.
+        """
+        value = self._fields.get(name)
+        if value is None:
+            return 0
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= MAX_INTEGER:
+            raise bad_request(f"{name} must be an integer from {least} to 2^53 - 1")
+        return value
+
+    def nested(self, name: str) -> Request | None:
+        """An object; None where it is missing.
+
+        Raises:
+            ReplyError: 107, it is something else.
+        """
+        value = self._fields.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            raise bad_request(f"{name} must be an object")
+        return Request(value)
+
+    def payload(self, name: str) -> bytes:
+        """Any JSON, encoded.
+
+        Raises:
+            ReplyError: 107, it is missing.
+        """
+        if name not in self._fields:
+            raise bad_request(f"{name} is required")
+        return orjson.dumps(self._fields[name])
+
+
+_NOTHING = Request({})
+
+
+def decode(line: bytes) -> Command | None:
+    """One line of a text frame; None is a pong (`{}`).
+
+    Raises:
+        ProtocolViolation: not a JSON object, or without a usable id.
+    """
+    try:
+        fields = orjson.loads(line)
+    except ValueError:
+        raise ProtocolViolation("not JSON") from None
+    if not isinstance(fields, dict):
+        raise ProtocolViolation("not an object")
+    if not fields:
+        return None
+    command_id = fields.pop("id", 0)
+    if isinstance(command_id, bool) or not isinstance(command_id, int) or not 0 <= command_id <= 2**32 - 1:
+        raise ProtocolViolation("id must be an integer from 1 to 2^32 - 1")
+    if not command_id and "send" not in fields:
+        raise ProtocolViolation("a command other than send has an id")
+    if len(fields) != 1:
+        error = bad_request("a command has exactly one method")
+        return Command(command_id, "unknown", _NOTHING, error)
+    ((method, request),) = fields.items()
+    if method not in METHODS:
+        return Command(command_id, "unknown", _NOTHING, method_not_found())
+    if not isinstance(request, dict):
+        return Command(command_id, method, _NOTHING, bad_request(f"{method} must be an object"))
+    return Command(command_id, method, Request(request))
+
+
+def encode_reply(command: Command, result: dict[str, Any]) -> bytes:
+    """The answer to a command."""
+    return orjson.dumps({"id": command.id, command.method: result})
+
+
+def encode_error(command: Command, error: ReplyError) -> bytes:
+    """The refusal of a command."""
+    body: dict[str, Any] = {"code": error.code, "message": error.message}
+    if error.temporary:
+        body["temporary"] = True
+    return orjson.dumps({"id": command.id, "error": body})
+
+
+def encode_unsubscribe(channel: str, code: int, reason: str) -> bytes:
+    """The push that ends a subscription by the server's will."""
+    return orjson.dumps({"push": {"channel": channel, "unsubscribe": {"code": code, "reason": reason}}})
+
+
+def json_list(items: list[bytes]) -> orjson.Fragment:
+    """Already encoded items as a JSON list."""
+    return orjson.Fragment(b"[" + b",".join(items) + b"]")

@@ -1,0 +1,56 @@
+"""The route of WebSocket clients: origin check, subprotocol, then the connection is detached."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import cast
+from urllib.parse import urlsplit
+
+from starlette.responses import PlainTextResponse
+from starlette.websockets import WebSocket
+from websockets.server import ServerProtocol
+
+from service.session.context import Context
+from service.transports.handshake import DETACH
+from service.transports.websocket import WebSocketConnection
+
+#: What the JSON protocol calls itself; asked for by few clients.
+JSON_SUBPROTOCOL = "centrifuge-json"
+
+
+def origin_allowed(origin: str | None, host: str | None, allowed: tuple[str, ...]) -> bool:
+    """Whether a page of this origin may connect (cross-site WebSocket hijacking).
+
+    Args:
+        origin: the Origin header; None where the client is no browser, which is fine.
+        host: the Host header.
+        allowed: origins that may, "*" for all; where empty, only pages of the same host.
+    """
+    if origin is None or "*" in allowed:
+        return True
+    if allowed:
+        return origin in allowed
+    return urlsplit(origin).netloc == host
+
+
+def websocket_endpoint(context: Context) -> Callable[[WebSocket], Awaitable[None]]:
+    """The endpoint for `/connection/websocket`."""
+
+    def take_over(transport: asyncio.Transport, parser: ServerProtocol) -> WebSocketConnection:
+        return WebSocketConnection(context, transport, parser)
+
+    async def endpoint(websocket: WebSocket) -> None:
+        headers = websocket.headers
+        if not origin_allowed(
+            headers.get("origin"), headers.get("host"), context.settings.server.allowed_origins
+        ):
+            context.metrics.admission_rejected.labels("origin").inc()
+            await websocket.send_denial_response(PlainTextResponse("this origin may not connect\n", 403))
+            return
+        # centrifuge-python sends an empty Sec-WebSocket-Protocol header: then none is answered.
+        subprotocol = JSON_SUBPROTOCOL if JSON_SUBPROTOCOL in websocket.scope["subprotocols"] else None
+        detach = cast(Callable[..., bool], websocket.scope["extensions"][DETACH])
+        detach(take_over, subprotocol)
+
+    return endpoint

@@ -1,0 +1,260 @@
+"""A detached WebSocket connection: bytes in, messages to the session; the session's bytes out.
+
+Full RFC 6455 by `websockets`' sans-I/O parser, without a coroutine, a queue or a task. Incoming
+bytes are fed in small pieces, and after `SLICE` seconds for one connection its reading is paused
+until the next turn of the loop, so that a flood of tiny frames delays nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+from websockets.exceptions import ProtocolError
+from websockets.frames import Frame, Opcode
+from websockets.protocol import OPEN
+from websockets.server import ServerProtocol
+
+from service.errors import INAPPROPRIATE_PROTOCOL, SERVER_ERROR, SHUTDOWN, Disconnect
+from service.hub.publication import WireFormat
+from service.session.context import Context
+from service.session.session import Session, State
+from service.transports.frames import text_frame
+from service.transports.json_websocket import JSON_WEBSOCKET
+
+logger = logging.getLogger(__name__)
+
+#: Bytes fed to the parser between two looks at the clock: at most some 700 frames.
+PIECE = 4096
+
+#: Seconds of parsing for one connection before the others get their turn.
+SLICE = 0.002
+
+#: Unsent bytes the kernel keeps for a socket. Beyond, backlog waits in our outbox, where frames are
+#: shared between all subscribers and can be conflated.
+NOTSENT_LOWAT = 16_384
+
+#: The transport's own buffer holds what is left of one write, nothing more: any remainder pauses.
+WRITE_LIMIT = 0
+
+
+#: Bytes a client may send after our close frame before it is cut off.
+MAX_AFTER_CLOSE = 65_536
+
+
+class WebSocketConnection(asyncio.Protocol):
+    """One client's connection, after the handshake. Made by the endpoint's call of `streamgate.detach`."""
+
+    __slots__ = (
+        "_after_close",
+        "_connections",
+        "_context",
+        "_fragments",
+        "_parser",
+        "_paused",
+        "_rest",
+        "_session",
+        "_text",
+        "_transport",
+        "format",
+        "name",
+        "write",
+    )
+
+    def __init__(self, context: Context, transport: asyncio.Transport, parser: ServerProtocol) -> None:
+        self._context = context
+        self._transport = transport
+        self._parser = parser
+        self._connections: set[Any] | None = None
+        # A fragmented message under way, and whether it is text.
+        self._fragments: list[bytes] | None = None
+        self._text = True
+        # Bytes not yet fed to the parser, and how many have asked to read no more.
+        self._rest = b""
+        self._paused = 0
+        self._after_close = 0
+        self.name = "websocket"
+        self.format: WireFormat = JSON_WEBSOCKET
+        self.write: Callable[[bytes], None] = transport.write
+        sock = transport.get_extra_info("socket")
+        if sock is not None and hasattr(socket, "TCP_NOTSENT_LOWAT") and sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOTSENT_LOWAT)
+        transport.set_write_buffer_limits(high=WRITE_LIMIT)
+        self._session = Session(context, self)
+
+    def attached(self, connections: set[Any], early: bytes) -> None:
+        """The socket is ours; `early` came before the handshake was answered."""
+        self._connections = connections
+        self._context.metrics.connections.labels(self.name).inc()
+        self._context.metrics.connections_opened.labels(self.name).inc()
+        if early:
+            self.data_received(early)
+
+    # asyncio.Protocol
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, a piece at a time."""
+        if self._session.state >= State.CLOSING:
+            # Only the client's close frame is still of interest, and it is not worth a flood.
+            self._after_close += len(data)
+            if self._after_close > MAX_AFTER_CLOSE:
+                self._transport.abort()
+                return
+        if self._rest:
+            self._rest += data
+            return
+        try:
+            self._feed(data)
+        except Exception:
+            self._failed()
+
+    def eof_received(self) -> bool:
+        """The client sends no more: so be it."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The end, whoever wanted it."""
+        if self._connections is not None:
+            self._connections.discard(self)
+            self._connections = None
+            self._context.metrics.connections.labels(self.name).dec()
+        self._rest = b""
+        self._session.closed()
+
+    def pause_writing(self) -> None:
+        """The socket is full."""
+        self._session.outbox.block()
+
+    def resume_writing(self) -> None:
+        """The socket has room."""
+        try:
+            self._session.outbox.unblock()
+        except Exception:
+            self._failed()
+
+    # uvicorn
+
+    def shutdown(self) -> None:
+        """The server goes down, and the time for draining is over."""
+        self._session.close(SHUTDOWN)
+
+    # What the session asks for
+
+    def frame(self, message: bytes) -> bytes:
+        """A message as a text frame."""
+        return text_frame(message)
+
+    def close(self, disconnect: Disconnect) -> None:
+        """Send a close frame and wait for the client's; the session sees to it that this ends."""
+        if self._transport.is_closing():
+            return
+        if self._parser.state is OPEN:
+            self._parser.send_close(disconnect.code, disconnect.reason)
+            self._write_parser_output()
+        if self._paused:  # the client's close frame must be seen
+            self._paused = 1
+            self.resume_reading()
+
+    def abort(self) -> None:
+        """Cut the connection at once."""
+        self._transport.abort()
+
+    def pause_reading(self) -> None:
+        """One more has asked to read no more."""
+        self._paused += 1
+        if self._paused == 1 and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """One less; the last one has us go on."""
+        self._paused -= 1
+        if self._paused == 0 and not self._transport.is_closing():
+            self._transport.resume_reading()
+            if self._rest:
+                self._feed_rest()
+
+    # Parsing
+
+    def _feed(self, data: bytes) -> None:
+        ends = time.perf_counter() + SLICE
+        at = 0
+        while at < len(data):
+            self._parser.receive_data(data[at : at + PIECE])
+            at += PIECE
+            self._handle_events()
+            if self._transport.is_closing():
+                return
+            if at < len(data) and (self._paused or time.perf_counter() > ends):
+                self._rest = data[at:]
+                if not self._paused:
+                    self.pause_reading()
+                    asyncio.get_running_loop().call_soon(self.resume_reading)
+                return
+
+    def _feed_rest(self) -> None:
+        rest, self._rest = self._rest, b""
+        try:
+            self._feed(rest)
+        except Exception:
+            self._failed()
+
+    def _handle_events(self) -> None:
+        for event in self._parser.events_received():
+            if isinstance(event, Frame):
+                self._handle_frame(event)
+        if self._parser.parser_exc is not None or self._parser.close_expected():
+            self._end_of_parsing()
+
+    def _handle_frame(self, frame: Frame) -> None:
+        match frame.opcode:
+            case Opcode.TEXT | Opcode.BINARY:
+                self._text = frame.opcode is Opcode.TEXT
+                if frame.fin:
+                    self._handle_message(bytes(frame.data))
+                else:
+                    self._fragments = [bytes(frame.data)]
+            case Opcode.CONT:
+                assert self._fragments is not None
+                self._fragments.append(bytes(frame.data))
+                if frame.fin:
+                    message, self._fragments = b"".join(self._fragments), None
+                    self._handle_message(message)
+            case Opcode.PING:
+                # The parser has made the pong; it goes out behind what is pending.
+                if self._session.spend():
+                    for data in self._parser.data_to_send():
+                        self._session.outbox.send(data)
+
+    def _handle_message(self, message: bytes) -> None:
+        if not self._text:
+            self._session.close(INAPPROPRIATE_PROTOCOL)
+            return
+        try:
+            message.decode()
+        except UnicodeDecodeError as exc:
+            self._parser.fail(1007, f"{exc.reason} at position {exc.start}")
+            return
+        self._session.receive(message)
+
+    def _end_of_parsing(self) -> None:
+        """The client has closed, or broken the protocol: answer, and close the socket."""
+        if isinstance(self._parser.parser_exc, ProtocolError):
+            logger.debug("a client broke RFC 6455: %s", self._parser.parser_exc)
+        if self._parser.eof_sent:
+            self._write_parser_output()
+            self._transport.close()
+            self._session.end()
+
+    def _write_parser_output(self) -> None:
+        for data in self._parser.data_to_send():
+            if data:
+                self.write(data)
+
+    def _failed(self) -> None:
+        """A fault of ours ends this session and no other."""
+        logger.exception("session %s failed", self._session.id)
+        self._session.close(SERVER_ERROR)
