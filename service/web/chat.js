@@ -4,6 +4,7 @@ import { Danmaku } from "./danmaku.js";
 
 const KEEP = 200;
 const PALETTE = 8;
+const CLOCK = new Intl.DateTimeFormat("en", { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 
 export class ChatRoom {
   constructor(centrifuge) {
@@ -81,7 +82,7 @@ export class ChatRoom {
     const item = document.createElement("li");
     item.dataset.offset = offset;
     if (own) item.classList.add("own");
-    const time = element("time", new Date(Math.floor(offset / 4096)).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }));
+    const time = element("time", CLOCK.format(Math.floor(offset / 4096)));
     const name = element("b", who);
     name.className = `c${hash(who) % PALETTE}`;
     item.append(time, name, element("span", text));
