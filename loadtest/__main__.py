@@ -34,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark. Returns the exit status."""
     options = _parse(argv)
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=110)  # a log file has no width of its own
     if options.list:
         for row in ROWS:
             console.print(f"[bold]{row.name:<10}[/]{row.about}", highlight=False)

@@ -7,23 +7,20 @@
  * common.h). Events are lines of JSON on stdout: {"event":"ready"} once all clients are subscribed
  * (or refused), then one line for each command read from stdin:
  *
- *   expect N SECONDS   waits until N publications have arrived since the last reset, then reports
+ *   expect N SECONDS   reports when N publications have arrived since the last reset, or it is late
  *   report             reports at once
  *   reset              starts counting afresh
  *   stick K            the first K clients stop reading; a stuck client that is closed comes back
  *   flood K            the first K clients send tiny frames at full speed; they come back as well
  *   quit               so does the end of stdin */
 #define _GNU_SOURCE
+#include "channels.h"
 #include "common.h"
 #include "frames.h"
+#include "net.h"
 #include "tally.h"
 
-#include <arpa/inet.h>
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 static long port, connections = 1, concurrency = 100, channels = 1, each = 1, scatter, raw, probe_ms, sources = 1;
@@ -87,24 +84,9 @@ static void transmit(struct client *c, const char *data, size_t length) {
         die("client %ld: cannot send: %s", (long)(c - clients), strerror(errno));
 }
 
-/* Begin to connect. The socket is non-blocking; the rest happens in the loop. */
+/* Begin to connect; the rest happens in the loop. */
 static void start(struct client *c) {
-    int one = 1;
-    struct sockaddr_in address = {.sin_family = AF_INET};
-    c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-    if (c->fd < 0)
-        die("%ld connections: %s", connections, strerror(errno));
-    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    if (sources > 1) {
-        setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
-        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK + (uint32_t)((c - clients) % sources));
-        if (bind(c->fd, (struct sockaddr *)&address, sizeof address))
-            die("cannot bind 127.0.0.%ld: %s", 1 + (c - clients) % sources, strerror(errno));
-    }
-    address.sin_port = htons((uint16_t)port);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (connect(c->fd, (struct sockaddr *)&address, sizeof address) && errno != EINPROGRESS)
-        die("cannot connect to port %ld: %s", port, strerror(errno));
+    c->fd = dial(port, (uint32_t)((c - clients) % sources), false);
     c->state = CONNECTING;
     watch(c, EPOLL_CTL_ADD);
     pending++;
@@ -163,39 +145,10 @@ static void closed(struct client *c, int code) {
     }
 }
 
-/* The channels of a client: `each` different ones, by a shuffle that is the same in every run. */
-static void choose(long who, long *chosen) {
-    static long *deck;
-    if (!scatter) {
-        for (long k = 0; k < each; k++)
-            chosen[k] = (who * each + k) % channels;
-        return;
-    }
-    if (!deck)
-        deck = malloc((size_t)channels * sizeof *deck);
-    uint64_t random = (uint64_t)who * 0x9e3779b97f4a7c15u + 1;
-    for (long k = 0; k < channels; k++)
-        deck[k] = k;
-    for (long k = 0; k < each; k++) {
-        random = random * 6364136223846793005u + 1442695040888963407u;
-        long other = k + (long)((random >> 33) % (uint64_t)(channels - k)), swap = deck[k];
-        deck[k] = deck[other];
-        deck[other] = swap;
-        chosen[k] = deck[k];
-    }
-}
-
 static void join(struct client *c) {
-    static char text[65536], frame[65536 + 8];
-    long chosen[each + 1];
-    size_t length = (size_t)snprintf(text, sizeof text, "{\"id\":1,\"connect\":{}}");
-    choose(c - clients, chosen);
-    for (long k = 0; k < each; k++) {
-        if (length + strlen(prefix) + 80 > 65535)
-            die("--each %ld: the subscribe commands do not fit in one message of 64 KiB", each);
-        length += (size_t)snprintf(text + length, sizeof text - length,
-                                   "\n{\"id\":%ld,\"subscribe\":{\"channel\":\"%s%ld\"}}", k + 2, prefix, chosen[k]);
-    }
+    static char text[65535], frame[sizeof text + 8];
+    struct plan plan = {.prefix = prefix, .count = channels, .each = each, .scatter = scatter};
+    size_t length = plan_commands(&plan, c - clients, text, sizeof text);
     c->replies_due = (int)each + 1;
     c->state = JOINING;
     transmit(c, frame, frame_put(frame, OP_TEXT, text, length));
@@ -400,8 +353,8 @@ static void on_event(struct client *c, uint32_t events) {
 
 int main(int argc, char **argv) {
     read_options(argc, argv, options);
-    if (each > channels || port <= 0)
-        die("--each is at most --channels, and --port is needed");
+    if (each > channels || port <= 0 || sources < 1)
+        die("--each is at most --channels, --sources at least 1, and --port is needed");
     raise_open_files();
     clients = calloc((size_t)connections, sizeof *clients);
     buffer = malloc(BUFFER_SIZE);
@@ -425,7 +378,7 @@ int main(int argc, char **argv) {
             wait = clients[0].state == OPEN ? (probe_at - now + 999) / 1000 : probe_ms;
         }
         if (expected && (tally.publications >= expected || now > expect_until)) {
-            report(tally.publications >= expected ? "reached" : "late");
+            report("counted");
             expected = 0;
         } else if (expected && wait > 100) {
             wait = 100;

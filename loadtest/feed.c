@@ -7,12 +7,9 @@
  * answered everything. */
 #define _GNU_SOURCE
 #include "common.h"
+#include "net.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 static long port, channels = 1, rate = 200, count = 200, bytes = 130, maxlen = 1000, from;
@@ -51,14 +48,7 @@ static void read_answers(bool wait) {
 
 int main(int argc, char **argv) {
     read_options(argc, argv, options);
-    redis = socket(AF_INET, SOCK_STREAM, 0);
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_port = htons((uint16_t)port),
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    if (connect(redis, (struct sockaddr *)&address, sizeof address))
-        die("Redis on port %ld: %s", port, strerror(errno));
-    int one = 1;
-    setsockopt(redis, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    redis = dial(port, 0, true);
 
     char key[256], limit[32], *command = malloc((size_t)bytes + 512);
     int limit_length = snprintf(limit, sizeof limit, "%ld", maxlen);

@@ -136,14 +136,17 @@ class Lab:
         where: dict[str, int | str] = {"port": self.redis.port or 0, "prefix": prefix, "channels": channels}
         with Talker(self._programs.feed, {**where, "rate": rate, "count": messages, "bytes": size}) as feed:
             feed.hear("done", limit)
-            arrived = crowd.hear("reached", limit + 1)
+            arrived = crowd.hear("counted", limit + 1)
         seconds = time.monotonic() - began
         node, redis = cpu_ns(self.node.pid) - node, cpu_ns(self.redis.pid) - redis
+        if arrived["publications"] < deliveries:
+            what = f"{arrived['publications']:,} of {deliveries:,} deliveries arrived; {_state(arrived)}"
+            raise BenchError(f"{what}\n{self.node.last_words()}")
         after = crowd.ask("report", "report")
         if after["publications"] != deliveries:
             raise BenchError(f"{after['publications']} deliveries instead of {deliveries}")
         if sum(after["closed"].values()) and not hostile:
-            raise BenchError(f"the node closed clients, by code: {after['closed']} {after['problem']}")
+            raise BenchError(f"{_state(after)}\n{self.node.last_words()}")
         return Delivery(messages, deliveries, seconds, node, redis, arrived)
 
     def bare_send_us(self, *, connections: int, size: float, rate: int, seconds: float) -> float:
@@ -158,3 +161,8 @@ class Lab:
                 bare.hear("ready", CONNECT_TIMEOUT)
                 done = bare.ask("go", "done", rounds / rate + DELIVERY_TIMEOUT)
         return float(done["cpu_ns"]) / 1000 / float(done["sends"])
+
+
+def _state(report: Mapping[str, Any]) -> str:
+    closed = ", ".join(f"{count} with {code}" for code, count in report["closed"].items()) or "none"
+    return f"clients alive: {report['alive']}, closed: {closed} {report['problem']}".rstrip()
