@@ -142,6 +142,8 @@ def _read_csv(text: TextIO, template: str | None) -> Iterator[Record]:
             pairs = [name + _literal(value) for name, value in zip(names, values, strict=True)]
             data = "{" + ",".join(pairs) + "}"
             yield Record(float(values[time_index]), channel.of(row), data.encode())
+    except UnicodeDecodeError:
+        raise  # the reader is lines ahead of the row
     except (ValueError, csv.Error) as exc:
         raise ValueError(_located(exc, rows.line_num)) from None
 

@@ -23,6 +23,9 @@ MINUTE_MS = 500.0
 #: Milliseconds between two matches, so that a final score can be read.
 PAUSE_MS = 5000.0
 
+#: Results that are known when the demo begins.
+EARLIER_RESULTS = 8
+
 #: Breaks last this many minutes of the demo's clock, not a real quarter of an hour.
 _BREAK_MINUTES = 6.0
 
@@ -41,8 +44,14 @@ def show(rng: random.Random) -> Iterator[Record]:
 
 
 def tournament(matches: Sequence[Match], rng: random.Random) -> Iterator[Record]:
-    """The matches' events and the chat about them, over and over; begins with the last, the final."""
+    """The matches' events and the chat about them, over and over; begins with the last, the final.
+
+    What led there comes first, all at once: the results of the matches before it.
+    """
     start = 0.0
+    for match in matches[-1 - EARLIER_RESULTS : -1]:
+        body = worldcup.payload(match, worldcup.events(match)[-1])
+        yield Record(start, "scores:results", orjson.dumps(body))
     for match in itertools.cycle((*matches[-1:], *matches[:-1])):
         happened = _shorten_breaks(worldcup.events(match))
         feeds = (_score_board(match, happened), chat.crowd(match, happened, MINUTE_MS, rng))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import shutil
 import socket
 import sys
@@ -106,8 +107,8 @@ class EmbeddedRedis:
                     raise Unavailable(f"the embedded Redis cannot be started: {exc}") from None
                 except Unavailable as exc:
                     self.stop()
-                    again = not self._wanted_port and "in use" in str(exc) and attempt + 1 < _PORT_ATTEMPTS
-                    if not again:
+                    lost_port = not self._wanted_port and "listening" in str(exc)
+                    if not lost_port or attempt + 1 == _PORT_ATTEMPTS:
                         raise
                 except BaseException:
                     self.stop()
@@ -143,7 +144,7 @@ class EmbeddedRedis:
 
     def _wait_until_it_answers(self, address: str | tuple[str, int], log: IO[bytes]) -> None:
         deadline = time.monotonic() + START_SECONDS
-        while not _answers(address):
+        while not _answers(address, self.pid):
             if not self.alive:
                 raise Unavailable(f"the embedded Redis ended at once: {_last_line(log)}")
             if time.monotonic() > deadline:
@@ -151,23 +152,33 @@ class EmbeddedRedis:
             time.sleep(_POLL_SECONDS)
 
 
-def _answers(address: str | tuple[str, int]) -> bool:
+def _answers(address: str | tuple[str, int], pid: int) -> bool:
+    """Whether the server with this pid answers: on a port there may be somebody else's."""
     family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as sock:
         sock.settimeout(1.0)
         try:
             sock.connect(address)
-            sock.sendall(b"PING\r\n")
-            # NOAUTH is an answer too: `args` may ask for a password. LOADING is not.
-            return sock.recv(64).startswith((b"+PONG", b"-NOAUTH"))
+            sock.sendall(b"PING\r\nINFO server\r\n")
+            answer = b""
+            while b"process_id:" not in answer or not answer.endswith(b"\r\n"):
+                chunk = sock.recv(65536)
+                answer += chunk
+                # NOAUTH is an answer too: `args` may ask for a password. LOADING is none.
+                if answer.startswith(b"-NOAUTH"):
+                    return True
+                if not chunk or answer.startswith(b"-"):
+                    return False
         except OSError:
             return False
+    return f"\nprocess_id:{pid}\r".encode() in answer
 
 
 def _last_line(log: IO[bytes]) -> str:
     log.seek(0)
     said = [line.strip() for line in log.read().decode(errors="replace").split("\n") if line.strip()]
-    return said[-1] if said else "it left no message"
+    # Without the server's own "pid:role date # ".
+    return re.sub(r"^\d+:\w .*? [*#.-] ", "", said[-1]) if said else "it left no message"
 
 
 def free_port() -> int:
