@@ -99,10 +99,10 @@ class Node:
         return "\n".join(lines[-12:]) or "it wrote nothing"
 
     def metric(self, name: str) -> float | None:
-        """A value at /metrics that has no labels; None where there is none."""
+        """A value at /metrics, summed over its labels; None where there is none."""
         status, text = self._get("/metrics")
-        found = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
-        return float(found[1]) if status == 200 and found else None
+        found = re.findall(rf"^{name}(?:{{.*}})? (\S+)$", text, re.MULTILINE)
+        return sum(map(float, found)) if status == 200 and found else None
 
     def _get(self, path: str) -> tuple[int, str]:
         connection = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=10)

@@ -41,7 +41,7 @@ def _followed(bench: Bench, channels: int) -> Delivery:
         # The first entry of every stream costs more than the others: it makes the stream.
         lab.deliver(crowd, rate=5000, messages=channels, each=1, channels=channels)
         # A multiple of the sweep of all followed channels, which is once in 5 s.
-        messages = round(rate * (5 if bench.quick else 15))
+        messages = round(rate * (5 if bench.quick else 10))
         return lab.deliver(crowd, rate=rate, messages=messages, each=1, channels=channels)
 
 
@@ -51,7 +51,7 @@ def latency(bench: Bench) -> list[Figure]:
     with bench.lab() as lab:
         crowd = lab.crowd(connections=subscribers)
         lab.deliver(crowd, rate=rate, messages=rate, each=subscribers)  # warms up
-        done = lab.deliver(crowd, rate=rate, messages=round(rate * bench.seconds(20)), each=subscribers)
+        done = lab.deliver(crowd, rate=rate, messages=round(rate * bench.seconds(15)), each=subscribers)
     note = f"max {done.latency_ms('max'):.1f} ms"
     return [
         Figure("latency p50", done.latency_ms("p50"), "ms", Target(1.5), "XADD to client, idle"),
