@@ -12,19 +12,15 @@ the client reconnects with full-jitter back-off and resumes each channel from it
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, Self
 
 import orjson
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 
 from service.client_events import (
-    ClientError,
     Connected,
     Connecting,
     ConnectionFailed,
@@ -36,6 +32,7 @@ from service.client_events import (
     Subscribed,
     Unsubscribed,
 )
+from service.client_session import Call, Session, Subscription, decode, explain, publication, retry_after
 
 #: Seconds beyond the server's ping interval after which a silent connection is given up.
 PING_GRACE_SECONDS = 10.0
@@ -49,50 +46,6 @@ MAX_DELAY_SECONDS = 20.0
 
 #: Largest message from a server, in bytes; a reply with a recovery is one message.
 MAX_MESSAGE_BYTES = 64 * 2**20
-
-
-@dataclass(slots=True)
-class _Subscription:
-    channel: str
-    position: Position | None
-    ready: asyncio.Future[Subscribed]
-    attempts: int = 0
-    retry: asyncio.TimerHandle | None = None
-
-
-@dataclass(slots=True)
-class _Call:
-    method: str
-    future: asyncio.Future[dict[str, Any]] | None = None
-    subscription: _Subscription | None = None
-
-
-@dataclass(slots=True)
-class _Session:
-    """What belongs to one connection."""
-
-    socket: ClientConnection
-    calls: dict[int, _Call] = field(default_factory=dict)
-    last_id: int = 0
-    silence: float = 0.0  # seconds without a frame that end it; 0: no limit known yet
-    pong: bool = False
-    outgoing: list[bytes] = field(default_factory=list)
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def write(self, line: bytes) -> None:
-        self.outgoing.append(line)
-        self.wake.set()
-
-    async def send_outgoing(self) -> None:
-        """Send what is written, all that is there in one frame, until cancelled or cut."""
-        try:
-            while True:
-                await self.wake.wait()
-                self.wake.clear()
-                lines, self.outgoing = self.outgoing, []
-                await self.socket.send(b"\n".join(lines), text=True)
-        except ConnectionClosed:
-            pass  # the reader sees it too, and tells
 
 
 class Client:
@@ -120,8 +73,8 @@ class Client:
         self._connect = {
             key: value for key, value in (("token", token), ("data", data), ("name", name)) if value
         }
-        self._subscriptions: dict[str, _Subscription] = {}
-        self._session: _Session | None = None
+        self._subscriptions: dict[str, Subscription] = {}
+        self._session: Session | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -179,7 +132,7 @@ class Client:
         """
         if channel in self._subscriptions:
             raise ValueError(f"subscribed to {channel} already")
-        subscription = _Subscription(channel, position, asyncio.get_running_loop().create_future())
+        subscription = Subscription(channel, position, asyncio.get_running_loop().create_future())
         self._subscriptions[channel] = subscription
         self._send_subscribe(subscription)
         return await asyncio.shield(subscription.ready)
@@ -193,7 +146,7 @@ class Client:
             subscription.retry.cancel()
         if not subscription.ready.done():
             subscription.ready.cancel()
-        self._send("unsubscribe", {"channel": channel}, _Call("unsubscribe"))
+        self._send("unsubscribe", {"channel": channel}, Call("unsubscribe"))
 
     async def publish(self, channel: str, data: Any) -> None:
         """Publish a JSON value. Raises `Refused` or `ConnectionFailed`."""
@@ -218,7 +171,7 @@ class Client:
         if since is not None:
             request["since"] = since._asdict()
         result = await self._call("history", {key: value for key, value in request.items() if value})
-        publications = [_publication(channel, raw) for raw in result.get("publications") or ()]
+        publications = [publication(channel, raw) for raw in result.get("publications") or ()]
         return publications, Position(result.get("offset", 0), result.get("epoch", ""))
 
     async def rpc(self, method: str, data: Any = None) -> Any:
@@ -231,6 +184,10 @@ class Client:
         try:
             await self._keep_connected(first)
         except Exception as exc:
+            for subscription in self._subscriptions.values():
+                if not subscription.ready.done():
+                    subscription.ready.set_exception(exc)
+                    subscription.ready.exception()  # whoever waits still sees it; nobody need wait
             # Before the first connect is through, whoever entered the client is told, else who waits.
             if first.done():
                 raise
@@ -252,7 +209,7 @@ class Client:
             except InvalidURI as exc:
                 raise ConnectionFailed(str(exc)) from None
             except (OSError, InvalidHandshake, TimeoutError) as exc:
-                reason, least = _explain(exc), _retry_after(exc)
+                reason, least = explain(exc), retry_after(exc)
             else:
                 code, reason = await self._converse(socket, first)
                 attempt = 0
@@ -268,9 +225,9 @@ class Client:
 
     async def _converse(self, socket: ClientConnection, first: asyncio.Future[None]) -> tuple[int, str]:
         """From connect to the end of one connection: the close code, 0 for none, and the reason."""
-        self._session = session = _Session(socket)
+        self._session = session = Session(socket)
         connected: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self._send("connect", self._connect, _Call("connect", connected))
+        self._send("connect", self._connect, Call("connect", connected))
         for subscription in self._subscriptions.values():
             self._send_subscribe(subscription)
         writer = asyncio.create_task(session.send_outgoing(), name="streamgate-client-writer")
@@ -279,7 +236,7 @@ class Client:
                 async for message in socket:
                     for line in message.splitlines():
                         if line.strip():
-                            self._dispatch(session, _decode(line))
+                            self._dispatch(session, decode(line))
                     if connected.done():
                         connected.result()
                         if not first.done():
@@ -304,7 +261,7 @@ class Client:
                     call.future.exception()  # whoever waits still sees it; nobody need wait
         return socket.close_code or 0, socket.close_reason or ""
 
-    def _dispatch(self, session: _Session, message: dict[str, Any]) -> None:
+    def _dispatch(self, session: Session, message: dict[str, Any]) -> None:
         if not message:
             if session.pong:
                 session.write(b"{}")
@@ -345,7 +302,7 @@ class Client:
 
     # Subscriptions.
 
-    def _send_subscribe(self, subscription: _Subscription) -> None:
+    def _send_subscribe(self, subscription: Subscription) -> None:
         if subscription.retry is not None:
             subscription.retry.cancel()
             subscription.retry = None
@@ -353,10 +310,10 @@ class Client:
         if subscription.position is not None:
             request["recover"] = True
             request.update({key: value for key, value in subscription.position._asdict().items() if value})
-        self._send("subscribe", request, _Call("subscribe", subscription=subscription))
+        self._send("subscribe", request, Call("subscribe", subscription=subscription))
 
     def _on_subscribe_reply(
-        self, subscription: _Subscription, result: dict[str, Any], refusal: Refused | None
+        self, subscription: Subscription, result: dict[str, Any], refusal: Refused | None
     ) -> None:
         if self._subscriptions.get(subscription.channel) is not subscription:
             return  # unsubscribed in between
@@ -378,7 +335,7 @@ class Client:
         if not subscription.ready.done():
             subscription.ready.set_result(event)
 
-    def _on_subscribe_refused(self, subscription: _Subscription, refusal: Refused) -> None:
+    def _on_subscribe_refused(self, subscription: Subscription, refusal: Refused) -> None:
         if refusal.temporary:
             ceiling = min(MAX_DELAY_SECONDS, MIN_DELAY_SECONDS * 2**subscription.attempts)
             subscription.attempts += 1
@@ -391,19 +348,19 @@ class Client:
         else:
             subscription.ready.set_exception(refusal)
 
-    def _retry(self, subscription: _Subscription) -> None:
+    def _retry(self, subscription: Subscription) -> None:
         subscription.retry = None
         self._send_subscribe(subscription)
 
-    def _on_publication(self, subscription: _Subscription, raw: dict[str, Any]) -> None:
-        publication = _publication(subscription.channel, raw)
-        if publication.offset and subscription.position is not None:
-            subscription.position = subscription.position._replace(offset=publication.offset)
-        self._emit(publication)
+    def _on_publication(self, subscription: Subscription, raw: dict[str, Any]) -> None:
+        event = publication(subscription.channel, raw)
+        if event.offset and subscription.position is not None:
+            subscription.position = subscription.position._replace(offset=event.offset)
+        self._emit(event)
 
     # Commands out.
 
-    def _send(self, method: str, request: dict[str, Any], call: _Call) -> None:
+    def _send(self, method: str, request: dict[str, Any], call: Call) -> None:
         """Hand a command to the writer; without a connection nothing happens (connecting subscribes)."""
         session = self._session
         if session is None:
@@ -416,43 +373,9 @@ class Client:
         if self._session is None:
             raise ConnectionFailed("not connected")
         future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self._send(method, request, _Call(method, future))
+        self._send(method, request, Call(method, future))
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 return await future
         except TimeoutError:
             raise ConnectionFailed(f"no answer to {method} in {TIMEOUT_SECONDS:g} s") from None
-
-
-def _decode(line: str | bytes) -> dict[str, Any]:
-    try:
-        message = orjson.loads(line)
-    except orjson.JSONDecodeError as exc:
-        raise ClientError(f"the server does not speak this protocol: not JSON: {exc}") from None
-    if not isinstance(message, dict):
-        raise ClientError("the server does not speak this protocol: not a JSON object")
-    return message
-
-
-def _publication(channel: str, raw: dict[str, Any]) -> Publication:
-    return Publication(
-        channel, raw.get("data"), raw.get("offset", 0), raw.get("tags") or {}, raw.get("info"), raw
-    )
-
-
-def _explain(exc: Exception) -> str:
-    if isinstance(exc, InvalidStatus):
-        return f"the server answered HTTP {exc.response.status_code}"
-    if isinstance(exc, TimeoutError):
-        return "no answer in time"
-    if isinstance(exc, OSError) and (exc.errno or 0) > 0:
-        return os.strerror(exc.errno or 0).lower()
-    # asyncio joins the failures of several addresses into one text.
-    number = re.search(r"\[Errno (\d+)\]", str(exc))
-    return os.strerror(int(number[1])).lower() if number else re.sub(r"^\[Errno -\d+\] ", "", str(exc))
-
-
-def _retry_after(exc: Exception) -> float:
-    """Seconds that the server asks to stay away for, where it refuses the handshake."""
-    value = exc.response.headers.get("Retry-After", "") if isinstance(exc, InvalidStatus) else ""
-    return min(float(value), 10 * MAX_DELAY_SECONDS) if value.isdigit() else 0.0
