@@ -24,7 +24,9 @@ _ALARM = re.compile(r"Traceback \(most recent call last\)|never retrieved|was de
 def assert_no_alarm(node: NodeProcess) -> None:
     """The node logged no exception since the last time."""
     log = node.unchecked_log()
-    assert not _ALARM.search(log), f"{node} logged an exception:\n{log}"
+    if alarm := _ALARM.search(log):
+        around = log[max(0, alarm.start() - 500) : alarm.end() + 4000]
+        pytest.fail(f"{node} logged an exception:\n{around}", pytrace=False)
 
 
 @pytest.fixture(scope="session")

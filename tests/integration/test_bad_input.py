@@ -28,8 +28,6 @@ Name = Callable[[str], str]
         '"connect"',
         '{"id":1}{"id":2}',
         '{"id":1,"connect":{}',
-        '{"id":1,"connect":[]}',
-        '{"id":1,"connect":1}',
         '{"id":"1","connect":{}}',
         '{"id":-1,"connect":{}}',
         '{"id":1.5,"connect":{}}',
@@ -38,8 +36,6 @@ Name = Callable[[str], str]
         '{"id":1,"subscribe":{"channel":"log:x"}}',
         '{"id":1,"connect":{}}\nnot json',
         "[" * 100_000,
-        '{"id":1,"connect":{"token":5}}',
-        '{"id":1,"connect":{"subs":[]}}',
     ],
     ids=lambda message: message[:30],
 )
@@ -49,6 +45,20 @@ async def test_a_first_message_that_is_no_connect_command(node: NodeProcess, mes
         assert (await client.closed())[0] == 3501
     async with open_client(node.url) as client:
         assert client.hello["client"]
+
+
+@pytest.mark.parametrize("params", [[], 1, "hi", True])
+async def test_a_connect_command_of_the_wrong_type(node: NodeProcess, params: Any) -> None:
+    """Error 107, or a close with 3501; it is not connected."""
+    async with open_client(node.url, connect=False) as client:
+        await client.send_raw(json.dumps({"id": 1, "connect": params}))
+        try:
+            assert (await client.reply(1))["error"]["code"] == 107
+        except Closed:
+            pass
+        else:
+            await client.send_raw('{"id":2,"subscribe":{"channel":"log:x"}}')
+        assert (await client.closed())[0] == 3501
 
 
 @pytest.mark.parametrize(

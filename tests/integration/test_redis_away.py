@@ -44,6 +44,12 @@ async def _answers(client: Client, channel: str) -> None:
     await eventually(answered, "commands are answered again")
 
 
+async def _back(process: RedisProcess, redis: Redis) -> None:
+    """Start Redis again, and have the test's own client forget its dead connections."""
+    await asyncio.to_thread(process.start)
+    await redis.connection_pool.disconnect()
+
+
 async def _not_ready(node: NodeProcess) -> None:
     async def unready() -> bool:
         return (await http.get(node.admin_port, "/readyz")).status == 503
@@ -71,7 +77,7 @@ async def test_commands_are_answered_and_the_tail_resumes(
         await _refused(client, channel)
         await _not_ready(node)
         if how == "dead":
-            process.start()
+            await _back(process, redis)
         else:
             process.resume()
         await _answers(client, channel)
@@ -147,7 +153,7 @@ async def test_followed_channels_are_joined_from_the_window(
         snapshot = await second.subscribe(quotes)
         shown = snapshot.get("publications") or [await second.next_publication(quotes)]
         assert shown[0]["data"] == {"price": 1}
-        process.start()
+        await _back(process, redis)
         after = await add(redis, log, "after")
         assert (await second.publications(log, 1))[0] == after
         assert (await first.publications(log, 1))[0] == after
@@ -167,7 +173,8 @@ async def test_redis_comes_back_empty(
         await reader.until_offset(written[-1].offset)
         await add(redis, latest, "old")
         assert await client.next_data(latest) == "old"
-        process.restart()
+        process.kill()
+        await _back(process, redis)
         await reader.until(lambda: bool(reader.unrecovered) and reader.subscribed, "it was told")
         assert len(reader.epochs) == 2
         await add(redis, channel, "new")

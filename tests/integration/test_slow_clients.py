@@ -28,7 +28,8 @@ async def _flood(redis: Redis, channel: str, first: int, count: int) -> list[Giv
     written = []
     for start in range(first, first + count, 500):
         end = min(start + 500, first + count)
-        written += await add_many(redis, channel, ([n, _PAYLOAD] for n in range(start, end)))
+        # At once: the largest batches that a node can be given.
+        written += await add_many(redis, channel, ([n, _PAYLOAD] for n in range(start, end)), at_once=True)
     return written
 
 

@@ -38,9 +38,9 @@ async def add(redis: Redis, key: str, data: Any, entry_id: str = "*") -> Given:
     return Given(offset_of(new.decode()), data)
 
 
-async def add_many(redis: Redis, key: str, data: Iterable[Any]) -> list[Given]:
-    """XADD entries in one pipeline."""
-    pipeline = redis.pipeline(transaction=False)
+async def add_many(redis: Redis, key: str, data: Iterable[Any], *, at_once: bool = False) -> list[Given]:
+    """XADD entries in one pipeline; `at_once`: in a MULTI, so that no reader sees a part of them."""
+    pipeline = redis.pipeline(transaction=at_once)
     items = list(data)
     for item in items:
         pipeline.xadd(key, {"data": json.dumps(item)})

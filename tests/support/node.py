@@ -53,7 +53,7 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 def _toml(table: Mapping[str, Any], path: str = "") -> str:
     """Nested dicts as TOML; JSON's scalars and lists of them are TOML's."""
     scalars = [f"{key} = {json.dumps(value)}" for key, value in table.items() if not isinstance(value, dict)]
-    out = "\n".join(([f"[{path}]"] if path and scalars else []) + scalars) + "\n"
+    out = "\n".join(([f"[{path}]"] if path and (scalars or not table) else []) + scalars) + "\n"
     for key, value in table.items():
         if isinstance(value, dict):
             out += _toml(value, f"{path}.{key}" if path else key)

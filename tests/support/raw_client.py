@@ -124,7 +124,7 @@ class RawClient:
             found = await self.next_frame(seconds)
             assert found is not None, "the connection ended"
             assert found.opcode == TEXT, found
-            answers = [json.loads(line) for line in found.payload.splitlines()]
+            answers = [json.loads(line) for line in filter(None, found.payload.split(b"\n"))]
             if any(answers):
                 return answers
 

@@ -157,17 +157,20 @@ class Reader:
                     if 3500 <= exc.rcvd.code <= 3999:
                         raise BrokenPromise(f"closed for good: {exc}; {self!r}") from None
             finally:
-                self._subscribed = False
+                had_subscribed, self._subscribed = self._subscribed, False
                 self._pending.clear()
                 connection.transport.abort()
             self._changed.set()
+            if not had_subscribed:
+                await asyncio.sleep(_BACK_OFF)
 
     async def _follow(self, connection: ClientConnection) -> None:
         # The JavaScript SDK's first frame: connect and subscribe together.
         await connection.send(json.dumps({"id": _CONNECT, "connect": {}}) + "\n" + self._subscribe_command())
         budget = self._fate(connection)
         async for message in connection:
-            for line in message.splitlines():
+            assert isinstance(message, str), "a binary frame on a JSON connection"
+            for line in filter(None, message.split("\n")):
                 budget -= await self._take(connection, json.loads(line))
                 if budget <= 0 and self.cuts_left > 0:
                     self.cuts_left -= 1

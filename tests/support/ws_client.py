@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -51,8 +52,9 @@ class Client:
         self._answer_pings = answer_pings
         self._last_id = 0
         self._replies: dict[int, asyncio.Future[Json]] = {}
-        self._pushes: asyncio.Queue[Json] = asyncio.Queue()
+        self._pushes: deque[Json] = deque()
         self._ended = asyncio.Event()
+        self._news = asyncio.Event()
         self._pinged = asyncio.Event()
         self._reading = asyncio.create_task(self._read())
 
@@ -60,12 +62,14 @@ class Client:
         try:
             async for message in self.connection:
                 self.messages.append(message)
-                for line in message.splitlines():
+                assert isinstance(message, str), "a binary frame on a JSON connection"
+                for line in filter(None, message.split("\n")):
                     await self._take(json.loads(line))
         except ConnectionClosed:
             pass  # `closed` tells how
         finally:
             self._ended.set()
+            self._news.set()
             for reply in self._replies.values():
                 if not reply.done():
                     reply.set_exception(Closed(self._how()))
@@ -78,7 +82,8 @@ class Client:
             if self._answer_pings:
                 await self.connection.send("{}")
         elif "push" in answer:
-            self._pushes.put_nowait(answer["push"])
+            self._pushes.append(answer["push"])
+            self._news.set()
         else:
             self._reply(answer["id"]).set_result(answer)
 
@@ -140,20 +145,14 @@ class Client:
 
     async def next_push(self, seconds: float = DEADLINE) -> Json:
         """The next push, of whatever kind."""
-        async with asyncio.timeout(seconds):
-            while True:
-                if not self._pushes.empty():
-                    return self._pushes.get_nowait()
-                if self._ended.is_set():
-                    raise Closed(self._how())
-                waits = [asyncio.create_task(self._pushes.get()), asyncio.create_task(self._ended.wait())]
-                try:
-                    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-                    if waits[0].done():
-                        return waits[0].result()  # type: ignore[return-value]
-                finally:
-                    for task in waits:
-                        task.cancel()
+        if not self._pushes:
+            async with asyncio.timeout(seconds):
+                while not self._pushes:
+                    if self._ended.is_set():
+                        raise Closed(self._how())
+                    self._news.clear()
+                    await self._news.wait()
+        return self._pushes.popleft()
 
     async def next_publication(self, channel: str, seconds: float = DEADLINE) -> Json:
         """The next push, which must be a publication of this channel."""
@@ -177,7 +176,9 @@ class Client:
 
     def pushes_now(self) -> list[Json]:
         """The pushes that have come and were not asked for yet."""
-        return [self._pushes.get_nowait() for _ in range(self._pushes.qsize())]
+        pushes = list(self._pushes)
+        self._pushes.clear()
+        return pushes
 
     async def pinged(self, seconds: float = DEADLINE) -> None:
         """Wait for a ping."""
