@@ -1,7 +1,9 @@
 """Writing pending output, in slices, so that no fan-out stalls the event loop.
 
-A batch is appended to all its subscribers' outboxes in one step; then the touched outboxes are
-flushed in turn, `SLICE` seconds at a time. Only the flusher and `Outbox.unblock` write to sockets.
+Batches are appended to all their subscribers' outboxes in one step; then the touched outboxes are
+flushed in turn, `SLICE` seconds at a time. A single batch that comes when nothing is pending takes
+a shorter way: a `Broadcast` writes it to each socket without a stop in the outbox. Only the flusher
+and `Outbox.unblock` write to sockets.
 """
 
 from __future__ import annotations
@@ -18,8 +20,8 @@ logger = logging.getLogger(__name__)
 #: Seconds of writing before the event loop gets its turn. A write to a socket takes about 6 µs.
 SLICE = 0.002
 
-#: Outboxes flushed between two looks at the clock.
-_STRIDE = 16
+#: Sockets written to between two looks at the clock.
+STRIDE = 16
 
 #: Bytes fanned out but not yet written at which the tail stops reading.
 MAX_BACKLOG = 16 * 2**20
@@ -52,6 +54,13 @@ class Flushable(Protocol):
         """Drop everything and have the session closed as slow."""
 
 
+class Broadcast(Protocol):
+    """One chunk on its way to many sockets."""
+
+    def write(self, ends: float) -> bool:
+        """Write on until `ends` (of `time.perf_counter`); tell whether all is written."""
+
+
 class Flusher:
     """Flushes outboxes; keeps the account of what all of them hold.
 
@@ -65,6 +74,8 @@ class Flusher:
         #: To be flushed now. The fan-out appends here itself.
         self.now: deque[Flushable] = deque()
         self._later: dict[int, list[Flushable]] = {}
+        # On its way before anything in `now`, which was empty when it came: so order survives.
+        self._broadcast: Broadcast | None = None
         self._scheduled = False
         self._drained = asyncio.Event()
         #: Bytes fanned out since there was last nothing to flush.
@@ -96,6 +107,16 @@ class Flusher:
                 self.now.append(outbox)
         self.run()
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is to be flushed now: the condition of a `broadcast`."""
+        return not self.now and self._broadcast is None
+
+    def broadcast(self, broadcast: Broadcast) -> None:
+        """Write one chunk to many sockets; only while `idle`."""
+        self._broadcast = broadcast
+        self.run()
+
     def run(self) -> None:
         """Flush what is queued: one slice at once, the rest in later turns of the loop."""
         if not self._scheduled:
@@ -105,8 +126,14 @@ class Flusher:
         self._scheduled = False
         now = self.now
         ends = time.perf_counter() + SLICE
+        if self._broadcast is not None:
+            if not self._broadcast.write(ends):
+                self._scheduled = True
+                self._loop.call_soon(self._slice)
+                return
+            self._broadcast = None
         while now:
-            for _ in range(min(_STRIDE, len(now))):
+            for _ in range(min(STRIDE, len(now))):
                 outbox = now.popleft()
                 try:
                     outbox.flush()

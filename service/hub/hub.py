@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from service import channels
 from service.channels import Namespace
 from service.errors import StreamgateError
-from service.hub.delivery import BLOCKED
+from service.hub.delivery import BLOCKED, BatchBroadcast
 from service.hub.flusher import NOW, Flusher, Queued
-from service.hub.outbox import Outbox
+from service.hub.outbox import PIECE, Outbox
 from service.hub.publication import Publication, WireFormat
 from service.hub.window import StreamId, Window, WindowBudget
 from service.metrics import Metrics
@@ -50,13 +50,6 @@ class Feed(Protocol):
         """Return when all that the stream holds now is delivered."""
 
 
-class Subscriber(NamedTuple):
-    """Who is subscribed, as presence tells it: a client id and the client's JSON info."""
-
-    client: str
-    info: bytes
-
-
 class Channel:
     """A followed channel: its position, its window, and its subscribers by wire format."""
 
@@ -81,7 +74,7 @@ class Channel:
         #: The id of the last entry fanned out.
         self.cursor: StreamId = window.start
         self.epoch = ""
-        self.subscribers: dict[WireFormat, dict[Outbox, Subscriber]] = {}
+        self.subscribers: dict[WireFormat, dict[Outbox, None]] = {}
         #: Done when the channel is followed; fails with what kept it from being so.
         self.started: asyncio.Task[None] | None = None
         #: Runs while nobody uses the channel any more; then it is unfollowed.
@@ -97,13 +90,17 @@ class Channel:
         """One more user, or one less."""
         self._users += change
 
-    def outboxes(self) -> Iterator[tuple[Outbox, Subscriber]]:
+    def outboxes(self) -> Iterator[Outbox]:
         """All who are subscribed."""
         for group in self.subscribers.values():
-            yield from group.items()
+            yield from group
 
     def __len__(self) -> int:
         return sum(map(len, self.subscribers.values()))
+
+
+#: Publications of a channel, delivered but not yet fanned out.
+Batch = tuple[Channel, list[Publication]]
 
 
 class Hub:
@@ -134,6 +131,8 @@ class Hub:
         self._metrics = metrics
         self._channels: dict[str, Channel] = {}
         self._feed: Feed | None = None
+        # Delivered, not yet fanned out: from `deliver` to the `flush` that follows.
+        self._batches: list[Batch] = []
 
     def attach(self, feed: Feed) -> None:
         """Say where publications come from; before the first `hold`."""
@@ -218,17 +217,18 @@ class Hub:
 
     # Subscribing
 
-    def add(self, channel: Channel, outbox: Outbox, subscriber: Subscriber) -> None:
+    def add(self, channel: Channel, outbox: Outbox) -> None:
         """Deliver from the channel's cursor on. The caller must hold the channel."""
         self._use(channel)
-        channel.subscribers.setdefault(outbox.format, {})[outbox] = subscriber
+        channel.subscribers.setdefault(outbox.format, {})[outbox] = None
         self._metrics.subscriptions.inc()
 
     def remove(self, channel: Channel, outbox: Outbox) -> None:
         """Deliver no more."""
         group = channel.subscribers.get(outbox.format)
-        if group is None or group.pop(outbox, None) is None:
+        if group is None or outbox not in group:
             return
+        del group[outbox]
         if not group:
             del channel.subscribers[outbox.format]
         outbox.discard(channel.name)
@@ -254,7 +254,7 @@ class Hub:
             return
         self._restart(channel, start)
         if channel.namespace.mode == "log":
-            for outbox, _ in list(channel.outboxes()):
+            for outbox in list(channel.outboxes()):
                 self.remove(channel, outbox)
                 self._on_gap(outbox, name)
         elif start.newest is not None:
@@ -275,40 +275,82 @@ class Hub:
         channel.cursor = cursor
         if publications:
             channel.window.extend(publications)
-            self._fan_out(channel, publications)
+            if channel.subscribers:
+                self._batches.append((channel, publications))
 
     def flush(self) -> None:
-        """Write what has been delivered, as far as no interval holds it back."""
+        """Write what has been delivered, as far as no interval holds it back.
+
+        Must follow `deliver` in the same event-loop step: who subscribes later begins after it.
+        """
+        batches, self._batches = self._in_parts(self._batches), []
+        if len(batches) == 1 and self._flusher.idle:
+            channel, publications = batches[0]
+            if len(channel.subscribers) == 1 and not channel.namespace.coalesce_ms:
+                self._fan_out_alone(channel, publications)
+                return
+        for channel, publications in batches:
+            self._fan_out(channel, publications)
         self._flusher.run()
+
+    def _in_parts(self, batches: list[Batch]) -> list[Batch]:
+        """Split what would be too much for one write; of a `latest` channel only the newest is left."""
+        parts: list[Batch] = []
+        for channel, publications in batches:
+            if len(publications) == 1 or sum(len(p.json) for p in publications) <= PIECE:
+                parts.append((channel, publications))
+            elif channel.namespace.mode == "latest":
+                self._metrics.conflated.inc((len(publications) - 1) * len(channel))
+                parts.append((channel, publications[-1:]))
+            else:
+                at = size = 0
+                for end, publication in enumerate(publications):
+                    if size + len(publication.json) > PIECE and end > at:
+                        parts.append((channel, publications[at:end]))
+                        at, size = end, 0
+                    size += len(publication.json)
+                parts.append((channel, publications[at:]))
+        return parts
 
     def _fan_out(self, channel: Channel, publications: list[Publication]) -> None:
         """Append a batch to all subscribers' outboxes: the loop that everything else serves."""
         flusher, interval = self._flusher, channel.namespace.coalesce_ms
-        queue, state = (
-            (flusher.later(interval).append, Queued.LATER) if interval else (flusher.now.append, NOW)
-        )
+        queue = flusher.later(interval).append if interval else flusher.now.append
+        state = Queued.LATER if interval else NOW
         idle, blocked = Queued.NO, BLOCKED[channel.namespace.mode]
         count = conflated = size = 0
-        # A copy of each group: an outbox that overflows closes its session, which leaves the channel.
         for format, group in list(channel.subscribers.items()):
             chunk = format.publications(channel.name, publications)
             count += len(group)
             size += len(chunk) * len(group)
+            # A copy: an outbox that overflows closes its session, which leaves the channel.
             for outbox in list(group):
                 if outbox.blocked:
                     conflated += blocked(outbox, channel.name, publications, chunk)
                     continue
                 outbox.pending.append(chunk)
                 queued = outbox.queued
-                if queued is idle or (queued is not state and state is NOW):
+                if queued is not state and (queued is idle or state is NOW):
                     outbox.queued = state
                     queue(outbox)
         flusher.backlog += size
-        self._count(channel, publications, count, size, conflated)
+        self._count(channel, publications, count, size)
+        if conflated:
+            self._metrics.conflated.inc(conflated)
 
-    def _count(
-        self, channel: Channel, publications: list[Publication], count: int, size: int, conflated: int
-    ) -> None:
+    def _fan_out_alone(self, channel: Channel, publications: list[Publication]) -> None:
+        """The same for a batch that nothing else is pending with: straight to the sockets."""
+        ((format, group),) = channel.subscribers.items()
+        chunk = format.publications(channel.name, publications)
+        size = len(chunk) * len(group)
+        self._flusher.backlog += size
+        self._count(channel, publications, len(group), size)
+        mode, conflated = channel.namespace.mode, self._metrics.conflated.inc
+        self._flusher.broadcast(
+            BatchBroadcast(channel.name, mode, list(group), publications, chunk, conflated)
+        )
+
+    def _count(self, channel: Channel, publications: list[Publication], count: int, size: int) -> None:
         metrics = self._metrics
         if count:
             metrics.deliveries.labels(channel.label).inc(count * len(publications))
@@ -316,6 +358,4 @@ class Hub:
             lateness = self._redis_time() - publications[-1].id[0] / 1000
             metrics.delivery_latency.observe(max(0.0, lateness))
         metrics.fanout_size.observe(count)
-        if conflated:
-            metrics.conflated.inc(conflated)
         metrics.window_bytes.set(self._windows.bytes)

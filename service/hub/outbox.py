@@ -19,7 +19,13 @@ PIECE = 65_536
 
 
 class Owner(Protocol):
-    """Whose output it is."""
+    """Whose output it is: a session."""
+
+    #: The client id, unique among all nodes.
+    id: str
+
+    def info(self) -> bytes:
+        """Who the client is, as presence and its publications show it: a JSON object."""
 
     def overflow(self, reason: str) -> None:
         """The outbox gave up: close the session as slow. `reason` is a metric's label."""
@@ -37,7 +43,6 @@ class Outbox:
     __slots__ = (
         "_flusher",
         "_limit",
-        "_write",
         "blocked",
         "closed",
         "conflated",
@@ -46,6 +51,7 @@ class Outbox:
         "owner",
         "pending",
         "queued",
+        "write",
     )
 
     def __init__(
@@ -57,7 +63,8 @@ class Outbox:
         limit: int,
     ) -> None:
         self.owner = owner
-        self._write = write
+        #: Gives bytes to the socket; order is the caller's business.
+        self.write = write
         self._flusher = flusher
         self._limit = limit
         self.format = format
@@ -147,9 +154,9 @@ class Outbox:
                 pending.clear()
             else:
                 data = self._take_piece()
-            self._write(data)
+            self.write(data)
         while self.conflated and not self.blocked:
-            self._write(self._take_conflated())
+            self.write(self._take_conflated())
 
     def _take_piece(self) -> bytes:
         size = count = 0
@@ -178,7 +185,8 @@ class Outbox:
 
     def close(self) -> None:
         """Drop everything; nothing goes out any more."""
-        self.closed = True
+        # Blocked for good: the fan-out's loops look at one flag only.
+        self.closed = self.blocked = True
         self.pending.clear()
         self.conflated = None
         if self.held:

@@ -52,6 +52,19 @@ class Window:
         self.bytes -= len(dropped.json) + OVERHEAD
         self.start = dropped.id
 
+    def knows(self, position: StreamId) -> bool:
+        """Whether a position that a client names is one that this window has seen.
+
+        Another one within its reach may be of an earlier life of the stream, of which this node knows
+        nothing: then Redis has to be asked what became of it.
+        """
+        if position == self.start:
+            return True
+        for publication in reversed(self._publications):
+            if publication.id <= position:
+                return publication.id == position
+        return False
+
     def after(self, position: StreamId) -> list[Publication] | None:
         """All publications after a position; None where the window does not reach back to it."""
         if position < self.start:

@@ -16,7 +16,7 @@ from service.errors import (
     unknown_channel,
     unrecoverable_position,
 )
-from service.hub.hub import Channel, Subscriber
+from service.hub.hub import Channel
 from service.hub.outbox import Outbox
 from service.session.context import Context
 from service.session.joining import Bounds, Found, Joined, Need, Position, attempt, join
@@ -32,10 +32,12 @@ class Client(Protocol):
     """What a handler needs of the session that asks."""
 
     outbox: Outbox
-    subscriber: Subscriber
     subscriptions: dict[str, Channel]
     #: Subscriptions under way.
     joining: int
+
+    def info(self) -> bytes:
+        """Who the client is: a JSON object."""
 
     def connect_result(self) -> Result:
         """What the client is told when it connects."""
@@ -141,7 +143,7 @@ def _joined(
         if not joined.recovered and flag & REJECT_UNRECOVERED:
             raise unrecoverable_position()
     if not client.outbox.closed:
-        context.hub.add(channel, client.outbox, client.subscriber)
+        context.hub.add(channel, client.outbox)
         client.subscriptions[channel.name] = channel
     result: Result = {"recoverable": True, "positioned": True, "epoch": joined.epoch}
     if joined.offset:
@@ -182,7 +184,7 @@ def publish(client: Client, context: Context, request: Request) -> Answer:
 async def _publish(
     client: Client, context: Context, channel: str, namespace: Namespace, data: bytes
 ) -> Result:
-    await context.publisher.publish(channel, namespace, data, client.subscriber.info)
+    await context.publisher.publish(channel, namespace, data, client.info())
     return {}
 
 
@@ -224,8 +226,8 @@ def presence(client: Client, context: Context, request: Request) -> Answer:
     """Who is subscribed on this node."""
     name, _ = _allowed(context, request, "presence")
     channel = context.hub.get(name)
-    found = [] if channel is None else [subscriber for _, subscriber in channel.outboxes()]
-    return {"presence": {subscriber.client: orjson.Fragment(subscriber.info) for subscriber in found}}
+    found = [] if channel is None else [outbox.owner for outbox in channel.outboxes()]
+    return {"presence": {owner.id: orjson.Fragment(owner.info()) for owner in found}}
 
 
 def presence_stats(client: Client, context: Context, request: Request) -> Answer:

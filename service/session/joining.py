@@ -77,7 +77,8 @@ def attempt(channel: Channel, position: Position | None, bounds: Bounds, found: 
     since, cursor = position.id, channel.cursor
     if since > cursor:
         return _unrecovered(channel) if found.synced else Need.SYNC
-    publications = channel.window.after(since)
+    window = channel.window
+    publications = window.after(since) if since == cursor or window.knows(since) else None
     if publications is None:
         if found.since is None:
             return Need.SINCE
@@ -86,7 +87,7 @@ def attempt(channel: Channel, position: Position | None, bounds: Bounds, found: 
         # Redis may be ahead of the cursor (the tail will bring that) or, by now, behind it.
         publications = [p for p in found.since.publications if p.id <= cursor]
         if found.since.top < cursor:
-            rest = channel.window.after(found.since.top)
+            rest = window.after(found.since.top)
             if rest is None:
                 return Need.SINCE
             publications += rest

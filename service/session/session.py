@@ -16,8 +16,6 @@ from collections import deque
 from collections.abc import Coroutine
 from typing import Any
 
-import orjson
-
 from service import __version__
 from service.errors import (
     BAD_REQUEST,
@@ -34,7 +32,7 @@ from service.errors import (
     internal,
     not_available,
 )
-from service.hub.hub import Channel, Subscriber
+from service.hub.hub import Channel
 from service.hub.outbox import Outbox
 from service.session import commands, protocol
 from service.session.context import Context, Transport
@@ -76,7 +74,6 @@ class Session:
         "joining",
         "outbox",
         "state",
-        "subscriber",
         "subscriptions",
     )
 
@@ -92,8 +89,6 @@ class Session:
         self._blocked_at = 0.0
         #: The client id, unique among all nodes.
         self.id = str(uuid.uuid4())
-        #: How presence shows this client.
-        self.subscriber = Subscriber(self.id, orjson.dumps({"client": self.id}))
         self.subscriptions: dict[str, Channel] = {}
         #: Subscriptions under way.
         self.joining = 0
@@ -244,6 +239,10 @@ class Session:
         self._context.metrics.command_errors.labels(str(error.code)).inc()
         if self.state < State.CLOSING:
             self.send(protocol.encode_error(command, error))
+
+    def info(self) -> bytes:
+        """Who the client is, as presence and its publications show it: a JSON object."""
+        return b'{"client":"%b"}' % self.id.encode()
 
     def connect_result(self) -> Result:
         """What the client is told when it connects."""

@@ -17,6 +17,7 @@ from service.streams.position import (
     StreamId,
     StreamState,
     below,
+    check_range,
     format_id,
     is_complete,
     parse_id,
@@ -126,7 +127,8 @@ class Followed:
         """What the last reply to `request(count)` proves.
 
         Raises:
-            CommandFailed: Redis refused, or the stream's ids are beyond what offsets can hold.
+            CommandFailed: Redis refused.
+            ReplyError: 108, the stream's ids are beyond what offsets can hold.
         """
         if self.cursor is None:
             return self._restart(reply, is_gap=False)
@@ -154,15 +156,16 @@ class Followed:
 
     def _restart(self, info: Reply, *, is_gap: bool) -> Restart:
         state = parse_state(info)
-        if state.last_id[0] >= MAX_MS:
-            raise CommandFailed(f"the stream's ids are too large: {state.last_id[0]} ms")
+        check_range(state.last_id)
         last_entry = tuple(info[b"last-entry"]) if state.length else None
         return Restart(state, last_entry, is_gap)
 
     def _entries(self, reply: Reply) -> list[RawEntry]:
         found: list[RawEntry] = reply[self.key] if reply else []
         if found and parse_id(found[-1][0])[0] >= MAX_MS:
-            raise CommandFailed("the stream's ids are too large")
+            found = [entry for entry in found if parse_id(entry[0])[0] < MAX_MS]
+            if len(found) <= 1:  # nothing but the cursor's own
+                check_range((MAX_MS, 0))
         return found
 
     def read_done(self) -> None:

@@ -7,7 +7,7 @@ import secrets
 from typing import NamedTuple
 
 from service.channels import Namespace
-from service.errors import CommandFailed, not_available
+from service.errors import CommandFailed
 from service.hub.publication import Publication
 from service.metrics import Metrics
 from service.streams import entries
@@ -17,9 +17,9 @@ from service.streams.keys import Keys
 from service.streams.link import Command
 from service.streams.lua import EPOCH
 from service.streams.position import (
-    MAX_MS,
     SATURATED,
     StreamId,
+    check_range,
     format_id,
     is_complete,
     parse_id,
@@ -47,16 +47,6 @@ class Page(NamedTuple):
 
     publications: list[Publication]
     top: StreamId
-
-
-def check_range(top: StreamId) -> None:
-    """Refuse streams whose ids no client offset can hold.
-
-    Raises:
-        ReplyError: 108.
-    """
-    if top[0] >= MAX_MS:
-        raise not_available("the stream's ids are too large")
 
 
 class History:
@@ -163,33 +153,47 @@ class History:
         key = self._keys.stream(channel)
         requests: list[Command] = [("XINFO", "STREAM", key)]
         if limit:
-            exclusive = b"(" + format_id(since) if since is not None else None
-            if reverse:
-                requests.append(("XREVRANGE", key, exclusive or "+", "-", "COUNT", limit))
-            else:
-                requests.append(("XRANGE", key, exclusive or "-", "+", "COUNT", limit))
+            requests.append(_range(key, since, limit, reverse=reverse))
         replies = await self._commands.transaction(requests)
         state = parse_state(replies[0])
         check_range(state.last_id)
-        if not limit:
-            return Page([], state.last_id)
-        raw = replies[1]
-        if isinstance(raw, CommandFailed):
-            raise raw
-        if raw and len(raw) == limit:
-            raw += await self._rest_of_run(key, parse_id(raw[-1][0]), reverse=reverse)
+        raw: list[RawEntry] = []
+        if limit:
+            if isinstance(replies[1], CommandFailed):
+                raise replies[1]
+            raw = replies[1]
+            raw += await self._rest_of_run(key, raw, limit, reverse=reverse)
+            if since is not None and raw and not reverse and _same_run(since, parse_id(raw[-1][0])):
+                # Nothing but the rest of the run that `since` stands in: go on behind it.
+                more = await self._commands.execute(*_range(key, parse_id(raw[-1][0]), limit, reverse=False))
+                raw += more + await self._rest_of_run(key, more, limit, reverse=False)
         return Page(entries.decode_all(raw, namespace, self._max_bytes), state.last_id)
 
-    async def _rest_of_run(self, key: str, last: StreamId, *, reverse: bool) -> list[RawEntry]:
-        """A page never ends inside a run of entries that share a saturated offset."""
+    async def _rest_of_run(
+        self, key: str, page: list[RawEntry], limit: int, *, reverse: bool
+    ) -> list[RawEntry]:
+        """A page never ends inside a run of entries that share a saturated offset: what it lacks of one."""
+        if len(page) < limit:
+            return []
+        last = parse_id(page[-1][0])
         ms, seq = last
-        if seq < SATURATED or (reverse and seq == SATURATED):
+        if seq < SATURATED:
             return []
         if reverse:
-            reply = await self._commands.execute(
-                "XREVRANGE", key, b"(%d-%d" % last, b"%d-%d" % (ms, SATURATED)
-            )
+            command, end = "XREVRANGE", b"%d-%d" % (ms, SATURATED)
         else:
-            reply = await self._commands.execute("XRANGE", key, b"(%d-%d" % last, b"%d" % ms)
-        rest: list[RawEntry] = reply
+            command, end = "XRANGE", b"%d" % ms
+        rest: list[RawEntry] = await self._commands.execute(command, key, b"(" + format_id(last), end)
         return rest
+
+
+def _range(key: str, since: StreamId | None, limit: int, *, reverse: bool) -> Command:
+    """The entries after (or before) a position, which is not among them."""
+    start = "+" if reverse else "-"
+    exclusive = b"(" + format_id(since) if since is not None else start
+    return ("XREVRANGE" if reverse else "XRANGE", key, exclusive, "-" if reverse else "+", "COUNT", limit)
+
+
+def _same_run(since: StreamId, last: StreamId) -> bool:
+    """Whether a position that a saturated offset stands for and an entry are of the same run."""
+    return since[0] == last[0] and since[1] == SATURATED - 1 and last[1] >= SATURATED

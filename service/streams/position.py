@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from service.errors import CommandFailed
+from service.errors import CommandFailed, not_available
 
 StreamId = tuple[int, int]
 
@@ -102,6 +102,16 @@ def parse_state(reply: Any) -> StreamState:
         entries_added=reply.get(b"entries-added"),
         max_deleted=parse_id(max_deleted) if max_deleted is not None else None,
     )
+
+
+def check_range(top: StreamId) -> None:
+    """Refuse streams whose ids no client offset can hold.
+
+    Raises:
+        ReplyError: 108.
+    """
+    if top[0] >= MAX_MS:
+        raise not_available("the stream's ids are too large")
 
 
 def is_complete(position: StreamId, state: StreamState, *, present: bool) -> bool:

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from service.channels import Namespace
 from service.config import RedisSettings
-from service.errors import CommandFailed, Unavailable, UndeliverableEntry
+from service.errors import CommandFailed, ReplyError, Unavailable, UndeliverableEntry
 from service.hub.publication import Publication
 from service.metrics import Metrics
 from service.streams import entries
@@ -112,6 +112,7 @@ class Tail:
         Raises:
             Unavailable: Redis did not answer in time; the channel is not followed.
             CommandFailed: the key holds no stream, or Redis does not allow to read it.
+            ReplyError: 108, the stream's ids are too large.
         """
         epoch = await self._history.epoch(channel)
         key = self._keys.stream(channel).encode()
@@ -263,7 +264,7 @@ class Tail:
                 continue
             try:
                 outcome = followed.judge(replies[last], count)
-            except CommandFailed as exc:
+            except (CommandFailed, ReplyError) as exc:
                 self._failed(followed, exc)
                 continue
             if followed.hinted:
@@ -323,10 +324,10 @@ class Tail:
                 logger.warning("channel %s: entry %d-%d not delivered: %s", followed.channel, *entry_id, exc)
             return None
 
-    def _failed(self, followed: Followed, exc: CommandFailed) -> None:
-        """Redis refused to read the channel: it is tried again, with back-off."""
-        kind = str(exc).partition(" ")[0]
-        self._metrics.tail_errors.labels(kind if kind.isupper() else "other").inc()
+    def _failed(self, followed: Followed, exc: CommandFailed | ReplyError) -> None:
+        """The channel cannot be read now: it is tried again, with back-off."""
+        kind = "range" if isinstance(exc, ReplyError) else str(exc).partition(" ")[0]
+        self._metrics.tail_errors.labels(kind).inc()
         if self._log_limit.allows(followed.channel):
             logger.warning("channel %s: cannot be read: %s", followed.channel, exc)
         if followed.cursor is None:

@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 
 from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocket
-from websockets.server import ServerProtocol
 
 from service.session.context import Context
 from service.transports.handshake import DETACH
+from service.transports.parsers import Parsers
 from service.transports.websocket import WebSocketConnection
 
 #: What the JSON protocol calls itself; asked for by few clients.
@@ -37,8 +37,10 @@ def origin_allowed(origin: str | None, host: str | None, allowed: tuple[str, ...
 def websocket_endpoint(context: Context) -> Callable[[WebSocket], Awaitable[None]]:
     """The endpoint for `/connection/websocket`."""
 
-    def take_over(transport: asyncio.Transport, parser: ServerProtocol) -> WebSocketConnection:
-        return WebSocketConnection(context, transport, parser)
+    parsers = Parsers(context.settings.limits.message_bytes)
+
+    def take_over(transport: asyncio.Transport) -> WebSocketConnection:
+        return WebSocketConnection(context, parsers, transport)
 
     async def endpoint(websocket: WebSocket) -> None:
         headers = websocket.headers

@@ -2,9 +2,9 @@
 
 `HandshakeProtocol` is uvicorn's own WebSocket class with two additions. It refuses what admission
 refuses before a task exists; and it offers the ASGI extension `streamgate.detach`: a callable that
-an endpoint calls *instead of* `accept()`. It writes the 101 and hands the socket, with the parser
-and all that it has buffered, to a protocol object of the application's, in one step (between an
-accept and a later detach a frame could be lost). The endpoint then returns; the connection stays.
+an endpoint calls *instead of* `accept()`. It writes the 101 and hands the socket, with what came
+before that, to a protocol object of the application's, in one step (between an accept and a later
+detach a frame could be lost). The endpoint then returns; the connection stays.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from uvicorn.config import Config
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 from websockets.http11 import Request
-from websockets.server import ServerProtocol
 
 #: Name of the ASGI extension, and of the lifespan state that holds the `Admission`.
 DETACH = "streamgate.detach"
@@ -37,8 +36,10 @@ class Detached(Protocol):
         """
 
 
-#: Makes the object that takes over: from the transport and the parser. It is an asyncio.Protocol too.
-Factory = Callable[[asyncio.Transport, ServerProtocol], Detached]
+SUBPROTOCOL = "Sec-WebSocket-Protocol"
+
+#: Makes the object that takes the transport over. It is an asyncio.Protocol too.
+Factory = Callable[[asyncio.Transport], Detached]
 
 #: Why a new connection is refused with 503; None admits it. Told how many there are.
 Admission = Callable[[int], str | None]
@@ -100,6 +101,8 @@ class HandshakeProtocol(WebSocketsSansIOProtocol):
             self.transport.write(b"".join(self.conn.data_to_send()))
             self.transport.close()
             return
+        if event.headers.get_all(SUBPROTOCOL) == [""]:  # centrifuge-python 0.5; it means none
+            del event.headers[SUBPROTOCOL]
         super().handle_connect(event)
         if self.response.status_code == 101:
             cast(dict[str, Any], self.scope["extensions"])[DETACH] = self._detach
@@ -110,13 +113,13 @@ class HandshakeProtocol(WebSocketsSansIOProtocol):
         if self.disconnected or transport.is_closing():
             return False
         if subprotocol is not None:
-            self.response.headers["Sec-WebSocket-Protocol"] = subprotocol
+            self.response.headers[SUBPROTOCOL] = subprotocol
         self.conn.send_response(self.response)
         transport.write(b"".join(self.conn.data_to_send()))
         self.connections.discard(self)
         self.transport = cast(asyncio.Transport, _Gone())
         self.handshake_complete = self.disconnected = True
-        detached = factory(transport, self.conn)
+        detached = factory(transport)
         self.connections.add(cast(Any, detached))
         transport.set_protocol(cast(asyncio.BaseProtocol, detached))
         if self._early:

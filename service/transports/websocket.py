@@ -16,8 +16,6 @@ from typing import Any
 
 from websockets.exceptions import ProtocolError
 from websockets.frames import Frame, Opcode
-from websockets.protocol import OPEN
-from websockets.server import ServerProtocol
 
 from service.errors import INAPPROPRIATE_PROTOCOL, SERVER_ERROR, SHUTDOWN, Disconnect
 from service.hub.publication import WireFormat
@@ -25,6 +23,7 @@ from service.session.context import Context
 from service.session.session import Session, State
 from service.transports.frames import text_frame
 from service.transports.json_websocket import JSON_WEBSOCKET
+from service.transports.parsers import OPEN, Parser, Parsers, size_on_wire
 
 logger = logging.getLogger(__name__)
 
@@ -55,20 +54,26 @@ class WebSocketConnection(asyncio.Protocol):
         "_context",
         "_fragments",
         "_parser",
+        "_parsers",
         "_paused",
         "_rest",
         "_session",
         "_text",
         "_transport",
+        "_unparsed",
         "format",
         "name",
         "write",
     )
 
-    def __init__(self, context: Context, transport: asyncio.Transport, parser: ServerProtocol) -> None:
+    def __init__(self, context: Context, parsers: Parsers, transport: asyncio.Transport) -> None:
         self._context = context
         self._transport = transport
-        self._parser = parser
+        self._parsers = parsers
+        # Only in the middle of something, and from the closing handshake on.
+        self._parser: Parser | None = None
+        # Bytes fed to the parser that no frame has accounted for yet.
+        self._unparsed = 0
         self._connections: set[Any] | None = None
         # A fragmented message under way, and whether it is text.
         self._fragments: list[bytes] | None = None
@@ -152,9 +157,10 @@ class WebSocketConnection(asyncio.Protocol):
         """Send a close frame and wait for the client's; the session sees to it that this ends."""
         if self._transport.is_closing():
             return
-        if self._parser.state is OPEN:
-            self._parser.send_close(disconnect.code, disconnect.reason)
-            self._write_parser_output()
+        parser = self._parser = self._parser or self._parsers.take()
+        if parser.state is OPEN:
+            parser.send_close(disconnect.code, disconnect.reason)
+            self._write_parser_output(parser)
         if self._paused:  # the client's close frame must be seen
             self._paused = 1
             self.resume_reading()
@@ -181,11 +187,14 @@ class WebSocketConnection(asyncio.Protocol):
 
     def _feed(self, data: bytes) -> None:
         ends = time.perf_counter() + SLICE
+        parser = self._parser = self._parser or self._parsers.take()
         at = 0
         while at < len(data):
-            self._parser.receive_data(data[at : at + PIECE])
+            piece = data[at : at + PIECE]
+            parser.receive_data(piece)
+            self._unparsed += len(piece)
             at += PIECE
-            self._handle_events()
+            self._handle_events(parser)
             if self._transport.is_closing():
                 return
             if at < len(data) and (self._paused or time.perf_counter() > ends):
@@ -194,6 +203,9 @@ class WebSocketConnection(asyncio.Protocol):
                     self.pause_reading()
                     asyncio.get_running_loop().call_soon(self.resume_reading)
                 return
+        if self._unparsed == 0 and self._fragments is None and parser.state is OPEN:
+            self._parser = None
+            self._parsers.give_back(parser)
 
     def _feed_rest(self) -> None:
         rest, self._rest = self._rest, b""
@@ -202,19 +214,20 @@ class WebSocketConnection(asyncio.Protocol):
         except Exception:
             self._failed()
 
-    def _handle_events(self) -> None:
-        for event in self._parser.events_received():
+    def _handle_events(self, parser: Parser) -> None:
+        for event in parser.events_received():
             if isinstance(event, Frame):
-                self._handle_frame(event)
-        if self._parser.parser_exc is not None or self._parser.close_expected():
-            self._end_of_parsing()
+                self._unparsed -= size_on_wire(event)
+                self._handle_frame(parser, event)
+        if parser.state is not OPEN:
+            self._end_of_parsing(parser)
 
-    def _handle_frame(self, frame: Frame) -> None:
+    def _handle_frame(self, parser: Parser, frame: Frame) -> None:
         match frame.opcode:
             case Opcode.TEXT | Opcode.BINARY:
                 self._text = frame.opcode is Opcode.TEXT
                 if frame.fin:
-                    self._handle_message(bytes(frame.data))
+                    self._handle_message(parser, bytes(frame.data))
                 else:
                     self._fragments = [bytes(frame.data)]
             case Opcode.CONT:
@@ -222,35 +235,35 @@ class WebSocketConnection(asyncio.Protocol):
                 self._fragments.append(bytes(frame.data))
                 if frame.fin:
                     message, self._fragments = b"".join(self._fragments), None
-                    self._handle_message(message)
+                    self._handle_message(parser, message)
             case Opcode.PING:
                 # The parser has made the pong; it goes out behind what is pending.
                 if self._session.spend():
-                    for data in self._parser.data_to_send():
+                    for data in parser.data_to_send():
                         self._session.outbox.send(data)
 
-    def _handle_message(self, message: bytes) -> None:
+    def _handle_message(self, parser: Parser, message: bytes) -> None:
         if not self._text:
             self._session.close(INAPPROPRIATE_PROTOCOL)
             return
         try:
             message.decode()
         except UnicodeDecodeError as exc:
-            self._parser.fail(1007, f"{exc.reason} at position {exc.start}")
+            parser.fail(1007, f"{exc.reason} at position {exc.start}")
             return
         self._session.receive(message)
 
-    def _end_of_parsing(self) -> None:
+    def _end_of_parsing(self, parser: Parser) -> None:
         """The client has closed, or broken the protocol: answer, and close the socket."""
-        if isinstance(self._parser.parser_exc, ProtocolError):
-            logger.debug("a client broke RFC 6455: %s", self._parser.parser_exc)
-        if self._parser.eof_sent:
-            self._write_parser_output()
+        if isinstance(parser.parser_exc, ProtocolError):
+            logger.debug("a client broke RFC 6455: %s", parser.parser_exc)
+        if parser.eof_sent:
+            self._write_parser_output(parser)
             self._transport.close()
             self._session.end()
 
-    def _write_parser_output(self) -> None:
-        for data in self._parser.data_to_send():
+    def _write_parser_output(self, parser: Parser) -> None:
+        for data in parser.data_to_send():
             if data:
                 self.write(data)
 
