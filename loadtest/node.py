@@ -96,7 +96,7 @@ class Node:
         """The last lines that it wrote."""
         self._log.seek(0)
         lines = self._log.read().decode(errors="replace").strip().splitlines()
-        return "\n".join(lines[-12:]) or "it wrote nothing"
+        return "\n".join(lines[-5:]) or "it wrote nothing"
 
     def metric(self, name: str) -> float | None:
         """A value at /metrics, summed over its labels; None where there is none."""
