@@ -6,7 +6,6 @@ A command's work lives elsewhere and is imported when the command runs, so that 
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 from collections.abc import Coroutine, Sequence
@@ -74,10 +73,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGINT
     except typer.Abort:
         return 128 + signal.SIGINT
-    except BrokenPipeError:
-        # Whoever read our output has enough (`… | head`). Python would complain again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
     except typer.TyperException as exc:
         text = exc.format_message()
         if not text:

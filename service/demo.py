@@ -12,7 +12,7 @@ import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple, NoReturn
 
 from rich.console import Console
 
@@ -143,12 +143,18 @@ async def _demonstrate(
         for task in done - {stopped}:
             await task
     finally:
-        for task in (stopped, *work):
+        await _cancel({stopped, *work})
+
+
+async def _cancel(tasks: set[asyncio.Task[Any]]) -> None:
+    """End the tasks, asking until they do: Python 3.11's wait_for may swallow a cancellation."""
+    while tasks:
+        for task in tasks:
             task.cancel()
-        await asyncio.wait([stopped, *work])
+        _, tasks = await asyncio.wait(tasks, timeout=_POLL_SECONDS)
 
 
-async def _watch(node: _Node, embedded: EmbeddedRedis | None) -> None:
+async def _watch(node: _Node, embedded: EmbeddedRedis | None) -> NoReturn:
     """Return never; raise when a process has died."""
     while True:
         code = node.process.returncode

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 
 import orjson
@@ -53,6 +54,11 @@ class _Printer:
         try:
             sys.stdout.write(self._line(publication) + "\n")
             sys.stdout.flush()
+        except BrokenPipeError:
+            # Whoever read has enough (`… | head`). What is still buffered must not complain at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            self.done.set_result(None)
+            return
         except OSError as exc:
             self.done.set_exception(exc)
             return
@@ -75,7 +81,7 @@ async def follow(url: str, channels: list[str], *, whole: bool, count: int) -> N
 
     Raises:
         ClientError: the node cannot be reached, refuses a channel, or ends the session for good.
-        BrokenPipeError: standard output was closed.
+        OSError: standard output cannot be written; a reader that has gone away is no error.
     """
     printer = _Printer(whole=whole, count=count)
     try:

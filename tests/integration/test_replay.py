@@ -7,6 +7,7 @@ import signal
 import sys
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -33,14 +34,20 @@ def quotes(path: Path, symbol: str, times: list[int]) -> Path:
     return path
 
 
+async def entries_of(redis: Redis, key: str) -> list[tuple[int, bytes]]:
+    """The milliseconds and the payload of each entry."""
+    entries: Any = await redis.xrange(key)
+    return [(int(entry.split(b"-")[0]), fields[b"data"]) for entry, fields in entries]
+
+
 async def test_spacing(redis: Redis, redis_process: RedisProcess, tmp_path: Path) -> None:
     """Entries have the distances of the rows, by Redis' own clock, divided by the speed."""
     symbol = uuid.uuid4().hex
     path = quotes(tmp_path / "q.csv", symbol, [5_000, 5_000, 6_000, 9_000])
     await play(path, settings(redis_process), speed=10.0, template=None, limit=0)
-    entries = await redis.xrange(f"quotes:{symbol}")
-    assert [json.loads(fields[b"data"])["bid"] for _, fields in entries] == [0.5, 1.5, 2.5, 3.5]
-    times = [int(entry.split(b"-")[0]) for entry, _ in entries]
+    entries = await entries_of(redis, f"quotes:{symbol}")
+    assert [json.loads(data)["bid"] for _, data in entries] == [0.5, 1.5, 2.5, 3.5]
+    times = [at for at, _ in entries]
     # Never early; how late depends on the machine, and is no claim of this test.
     assert times[2] - times[0] >= 95
     assert times[3] - times[0] >= 395
@@ -56,8 +63,8 @@ async def test_everything_in_order(redis: Redis, redis_process: RedisProcess, tm
         redis={"url": redis_process.url, "key_prefix": "p:"},
     )
     await play(path, here, speed=None, template="feed:{symbol}", limit=0)
-    entries = await redis.xrange(f"p:feed:{symbol}")
-    assert [fields[b"data"] for _, fields in entries] == [record.data for record in files.read(path)]
+    entries = await entries_of(redis, f"p:feed:{symbol}")
+    assert [data for _, data in entries] == [record.data for record in files.read(path)]
 
 
 async def test_streams_are_trimmed(redis: Redis, redis_process: RedisProcess, tmp_path: Path) -> None:
@@ -68,12 +75,12 @@ async def test_streams_are_trimmed(redis: Redis, redis_process: RedisProcess, tm
     assert 1000 <= await redis.xlen(f"quotes:{symbol}") < 1200
 
 
-async def test_matches(redis: Redis, redis_process: RedisProcess, name: object) -> None:
+async def test_matches(redis: Redis, redis_process: RedisProcess) -> None:
     """A match file becomes one channel for each game."""
     await play(WORLDCUP, settings(redis_process), speed=None, template=None, limit=0)
     final = worldcup.parse(WORLDCUP.read_text(encoding="utf-8"))[-1]
-    ((_, fields),) = await redis.xrevrange(f"scores:{final.game}", count=1)
-    body = json.loads(fields[b"data"])
+    *_, (_, newest) = await entries_of(redis, f"scores:{final.game}")
+    body = json.loads(newest)
     assert (body["event"], body["score"], body["penalties"]) == ("full-time", [3, 3], [4, 2])
 
 

@@ -131,7 +131,8 @@ async def test_ctrl_c_and_closed_pipes_are_clean(
         assert await asyncio.wait_for(process.wait(), DEADLINE) == 130
         assert process.stderr is not None
         assert await process.stderr.read() == b""
-    head = f"{sys.executable} -u -m service subscribe {quotes} --url {node.url} | head -n 1; echo ${{PIPESTATUS[0]}}"
+    ours = f"{sys.executable} -u -m service subscribe {quotes} --url {node.url}"
+    head = f"{ours} | head -n 1; echo ${{PIPESTATUS[0]}}"
     shell = await asyncio.create_subprocess_exec("bash", "-c", head, cwd=_ROOT, stdout=PIPE, stderr=PIPE)
     assert await line(shell.stdout) == f"{quotes}\t1"
     await feed(redis, quotes, "2")  # the write that finds nobody
