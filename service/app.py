@@ -7,6 +7,7 @@ import contextlib
 import gc
 import logging
 import secrets
+import signal
 import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -90,33 +91,33 @@ class Node:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Run what runs all the time; whatever fails takes the node down, loudly."""
+        """Run what runs all the time; if any of it fails the node drains and ends, loudly."""
         metrics = self.metrics
         metrics.queue_bytes.set_function(lambda: self.flusher.held)
         metrics.slow_consumers.set_function(lambda: len(self.flusher.blocked))
         metrics.tail_lag.set_function(self.tail.lag)
         metrics.draining.set_function(lambda: float(self.draining))
         metrics.loop_lag_max.set_function(self._take_longest_lag)
-        async with asyncio.TaskGroup() as group:
-            running = [
-                group.create_task(work)
-                for work in (
-                    self.commands.run(),
-                    self.tail.run(),
-                    self._trimmer.run(),
-                    self._wheel.run(),
-                    self._watch_loop(),
-                )
-            ]
-            # What exists now stays: the collector need not look at it again.
-            gc.collect()
-            gc.freeze()
-            try:
-                yield
-            finally:
-                await self._tasks.aclose()
-                for task in running:
-                    task.cancel()
+        work = (
+            self.commands.run(),
+            self.tail.run(),
+            self._trimmer.run(),
+            self._wheel.run(),
+            self._watch_loop(),
+        )
+        running = [asyncio.create_task(coroutine) for coroutine in work]
+        for task in running:
+            task.add_done_callback(_must_not_end)
+        # What exists now stays: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        try:
+            yield
+        finally:
+            await self._tasks.aclose()
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
 
     async def _watch_loop(self) -> None:
         while True:
@@ -148,6 +149,12 @@ class Node:
             self.metrics.admission_rejected.labels("connections").inc()
             return "too many connections"
         return None
+
+
+def _must_not_end(task: asyncio.Task[None]) -> None:
+    if not task.cancelled():
+        logger.critical("the node cannot go on", exc_info=task.exception())
+        signal.raise_signal(signal.SIGTERM)
 
 
 def _on_gap(outbox: Outbox, channel: str) -> None:

@@ -194,6 +194,11 @@ class Settings(BaseSettings):
             )
         if self.limits.message_bytes < self.limits.publication_bytes:
             raise ValueError("limits.message_bytes: at least limits.publication_bytes")
+        if self.limits.commands_burst < self.limits.subscriptions:
+            raise ValueError(
+                "limits.commands_burst: at least limits.subscriptions, "
+                "since a client that reconnects resubscribes to all at once"
+            )
         return self
 
     def namespace_of(self, channel: str) -> Namespace | None:

@@ -22,6 +22,7 @@ from service.app import Node, build_admin_app, build_public_app
 from service.config import ServerSettings, Settings
 from service.drain import Closable, drain
 from service.transports.handshake import HandshakeProtocol
+from service.transports.http import HttpProtocol
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +100,7 @@ def _listen(host: str, port: int, *, shared: bool) -> socket.socket:
 
 async def _serve(settings: Settings, public: socket.socket, admin: socket.socket) -> None:
     node = Node(settings)
-    common = {"access_log": False, "log_config": None, "http": "httptools", "lifespan": "on"}
+    common = {"access_log": False, "log_config": None, "http": HttpProtocol, "lifespan": "on"}
     server = _Server(
         uvicorn.Config(
             build_public_app(node),

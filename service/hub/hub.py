@@ -163,6 +163,8 @@ class Hub:
             window = Window(self._windows, namespace.window_size, (0, 0))
             channel = self._channels[name] = Channel(name, namespace, window)
             channel.started = asyncio.create_task(self._start(channel))
+            # Retrieved: all who wait for it may have gone away by the time it fails.
+            channel.started.add_done_callback(lambda task: task.cancelled() or task.exception())
             self._metrics.channels.set(len(self._channels))
         self._use(channel)
         if channel.started is not None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Coroutine
+
+logger = logging.getLogger(__name__)
 
 
 class Tasks:
@@ -16,7 +19,12 @@ class Tasks:
         """Run it; it handles its own errors."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (exc := task.exception()) is not None:
+            logger.error("a command's task failed", exc_info=exc)
 
     async def aclose(self) -> None:
         """Cancel what still runs, and wait until it has ended."""

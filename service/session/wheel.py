@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import Protocol
+
+logger = logging.getLogger(__name__)
 
 #: Seconds between two turns; deadlines are late by at most so much.
 TICK = 0.25
@@ -57,7 +60,10 @@ class Wheel:
                 while slot:
                     timed = slot.pop()
                     timed.due = 0
-                    timed.on_deadline()
+                    try:
+                        timed.on_deadline()
+                    except Exception:  # one session's failure must not stop the wheel
+                        logger.exception("a deadline could not be handled")
                     if time.perf_counter() > turn_ends:
                         await asyncio.sleep(0)
                         turn_ends = time.perf_counter() + SLICE

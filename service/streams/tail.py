@@ -119,9 +119,9 @@ class Tail:
         followed = self._followed[key] = Followed(channel, key, namespace, epoch)
         try:
             await self._read_through(followed)
-        finally:
-            if followed.cursor is None:
-                self._drop(followed)
+        except BaseException:
+            self._drop(followed)  # also if it began in the last moment: nobody would unfollow it
+            raise
 
     def unfollow(self, channel: str) -> None:
         """Forget a channel. A stray push may follow; nothing is delivered any more."""
@@ -174,6 +174,8 @@ class Tail:
                 self._metrics.redis_errors.labels("tail").inc()
                 if self._log_limit.allows("redis"):
                     logger.warning("the tail has no Redis: %s", exc)
+            except Exception:  # a fault of ours: a new connection reads on from the cursors
+                logger.exception("the tail failed, and begins anew")
             self._metrics.redis_reconnects.labels("tail").inc()
             await asyncio.sleep(backoff.next())
 
@@ -264,12 +266,14 @@ class Tail:
                 continue
             try:
                 outcome = followed.judge(replies[last], count)
+                if followed.hinted:
+                    sweep.count_hint(empty=isinstance(outcome, Advance) and not outcome.entries)
+                self._apply(followed, outcome)
             except (CommandFailed, ReplyError) as exc:
                 self._failed(followed, exc)
-                continue
-            if followed.hinted:
-                sweep.count_hint(empty=isinstance(outcome, Advance) and not outcome.entries)
-            self._apply(followed, outcome)
+            except Exception as exc:  # a fault of ours, with one channel: the others go on
+                logger.exception("channel %s: a read could not be handled", followed.channel)
+                self._failed(followed, CommandFailed(f"FAULT {exc}"))
             if time.perf_counter() > turn_ends:
                 self._sink.flush()
                 await asyncio.sleep(0)
