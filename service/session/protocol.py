@@ -105,11 +105,14 @@ class Request:
         """Any JSON, encoded.
 
         Raises:
-            ReplyError: 107, it is missing.
+            ReplyError: 107, it is missing, or nested deeper than can be encoded.
         """
         if name not in self._fields:
             raise bad_request(f"{name} is required")
-        return orjson.dumps(self._fields[name])
+        try:
+            return orjson.dumps(self._fields[name])
+        except orjson.JSONEncodeError:
+            raise bad_request(f"{name} is nested too deeply") from None
 
 
 _NOTHING = Request({})

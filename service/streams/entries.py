@@ -41,8 +41,8 @@ def decode(entry_id: StreamId, fields: list[bytes], namespace: Namespace, max_by
     if len(fields) == 2 and fields[0] == DATA:  # nearly always
         return Publication(entry_id, to_offset(entry_id), _payload(fields[1], max_bytes))
     rest: dict[bytes, bytes] = dict(zip(fields[::2], fields[1::2], strict=True))
-    info = _object(rest.pop(INFO, None), "info")
-    tags = _object(rest.pop(TAGS, None), "tags")
+    info = _object(rest.pop(INFO, None), "info", max_bytes)
+    tags = _object(rest.pop(TAGS, None), "tags", max_bytes)
     if not rest:
         raise UndeliverableEntry("no_fields")
     if len(rest) == 1 and DATA in rest:
@@ -85,18 +85,22 @@ def _payload(raw: bytes, max_bytes: int) -> bytes:
         raise UndeliverableEntry("invalid_json") from None
 
 
-def _object(raw: bytes | None, what: str) -> bytes | None:
+def _object(raw: bytes | None, what: str, max_bytes: int) -> bytes | None:
     if raw is None:
         return None
+    if len(raw) > max_bytes:
+        raise UndeliverableEntry("too_large")
     try:
         value: Any = orjson.loads(raw)
-    except ValueError:
+        valid = isinstance(value, dict) and (
+            what != "tags" or all(isinstance(v, str) for v in value.values())
+        )
+        if not valid:
+            raise UndeliverableEntry(f"invalid_{what}")
+        # Encoded anew: no line breaks, and a tags object that ends the way Publication.snapshot expects.
+        return orjson.dumps(value)
+    except (ValueError, orjson.JSONEncodeError):  # the latter: nested deeper than orjson writes
         raise UndeliverableEntry(f"invalid_{what}") from None
-    valid = isinstance(value, dict) and (what != "tags" or all(isinstance(v, str) for v in value.values()))
-    if not valid:
-        raise UndeliverableEntry(f"invalid_{what}")
-    # Encoded anew: no line breaks, and a tags object that ends the way Publication.snapshot expects.
-    return orjson.dumps(value)
 
 
 def _join(fields: dict[bytes, bytes], numeric: frozenset[str]) -> bytes:
