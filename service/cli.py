@@ -123,7 +123,10 @@ def serve(
     port: Annotated[
         int | None,
         typer.Option(
-            min=0, max=65535, help="Port that clients connect to. [dim]Default: 8000; 0: any.[/dim]"
+            metavar="PORT",
+            min=0,
+            max=65535,
+            help="Port that clients connect to. [dim]Default: 8000; 0: any.[/dim]",
         ),
     ] = None,
     redis_url: RedisUrl = None,
