@@ -14,7 +14,7 @@ from rich.console import Console
 
 from loadtest import native, report
 from loadtest.bench import Bench, Row
-from loadtest.costs import raise_open_files
+from loadtest.costs import machine_cpu_seconds, own_cpu_seconds, raise_open_files
 from loadtest.errors import BenchError
 from loadtest.figures import Figure, median
 from loadtest.node import DEFAULT_COMMAND
@@ -47,8 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         raise_open_files(OPEN_FILES)
         bench = Bench(native.build(), shlex.split(options.server) or DEFAULT_COMMAND, options.quick)
-        report.warn_of_load(console)
-        began = time.monotonic()
+        began, others_cpu = time.monotonic(), machine_cpu_seconds() - own_cpu_seconds()
         results, failures = _measure(console, bench, rows, repeat)
     except (BenchError, StreamgateError) as exc:
         console.print(f"[bold red]error:[/] {exc}", highlight=False, soft_wrap=True)
@@ -59,8 +58,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     seconds = time.monotonic() - began
     if not results:
         return 1
+    foreign = (machine_cpu_seconds() - own_cpu_seconds() - others_cpu) / seconds
     console.print(report.table(results))
-    what = {"only": options.only, "quick": options.quick, "repeat": repeat, "failures": failures}
+    report.warn_of_others(console, foreign)
+    what = {
+        "foreign_load_cores": round(foreign, 3),
+        "only": options.only,
+        "quick": options.quick,
+        "repeat": repeat,
+        "failures": failures,
+    }
     path = report.write_json(options.json, results, what, seconds)
     console.print(f"{report.summary(results)}, {seconds:.0f} s; written to {path}", soft_wrap=True)
     return 1 if failures else 0

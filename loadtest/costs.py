@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import time
 from pathlib import Path
@@ -42,6 +43,19 @@ def _status(pid: int, key: str) -> int:
     except OSError:
         pass  # as for a process that has ended and not been waited for, which has no such line
     raise BenchError(f"process {pid} ended while it was measured")
+
+
+def machine_cpu_seconds() -> float:
+    """CPU time that all cores have spent so far on anything."""
+    ticks = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
+    user, nice, system, _idle, _iowait, irq, softirq = map(int, ticks[:7])
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+
+
+def own_cpu_seconds() -> float:
+    """CPU time that this process has spent so far, and all its descendants that have ended."""
+    spent = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in spent)
 
 
 def raise_open_files(needed: int) -> None:

@@ -108,10 +108,8 @@ def _said(*command: str) -> str:
         return ""
 
 
-def warn_of_load(console: Console) -> None:
-    """Say so where something else keeps the machine busy: the figures will be worse than they are."""
-    busy = os.getloadavg()[0]
-    if busy > 0.5:
-        console.print(
-            f"[yellow]The machine is busy with something else (load {busy:.1f}): expect worse figures.[/]"
-        )
+def warn_of_others(console: Console, cores: float) -> None:
+    """Say so where something else kept the machine busy meanwhile: the figures are then too bad."""
+    if cores > 0.1:
+        text = f"Other processes used {cores:.2f} of {os.cpu_count()} cores meanwhile: the figures suffer, above all "
+        console.print(f"[yellow]{text}latencies and delays.[/]", highlight=False)

@@ -103,7 +103,7 @@ def _load(path: Path | None, redis_url: str | None = None, **server: object) -> 
 
 def _run(work: Coroutine[Any, Any, None], settings: Settings) -> None:
     """Run the work; what Redis answers becomes one line."""
-    from service.check import describe, explain
+    from service.tools.check import describe, explain
 
     try:
         asyncio.run(work)
@@ -175,7 +175,7 @@ def demo(
 
     Everything listens on this machine only and ends with Ctrl-C; nothing is left behind.
     """
-    from service import demo as show
+    from service.tools import demo as show
 
     return show.run(host=host, port=port, redis_url=redis_url, verbose=verbose)
 
@@ -262,7 +262,7 @@ def subscribe(
             parse(name)
         except ValueError as exc:
             raise Failure(f"{name!r} is no channel: {exc}") from None
-    from service.subscriber import follow
+    from service.tools.subscribe import follow
 
     asyncio.run(follow(url, list(dict.fromkeys(channel)), whole=whole, count=count))
 
@@ -311,7 +311,7 @@ def replay(
     """
     settings = _load(config, redis_url)
     pace = _speed(speed)
-    from service.replay import play
+    from service.tools.replay import play
 
     _run(play(file, settings, speed=pace, template=channel, limit=limit), settings)
 
@@ -325,7 +325,7 @@ def check(config: Config = None, redis_url: RedisUrl = None) -> int:
     """
     from rich.console import Console
 
-    from service.check import check_redis, check_settings, render
+    from service.tools.check import check_redis, check_settings, render
 
     settings = _load(config, redis_url)
     findings = check_settings(settings)

@@ -51,7 +51,7 @@ def latency(bench: Bench) -> list[Figure]:
     with bench.lab() as lab:
         crowd = lab.crowd(connections=subscribers)
         lab.deliver(crowd, rate=rate, messages=rate, each=subscribers)  # warms up
-        done = lab.deliver(crowd, rate=rate, messages=round(rate * bench.seconds(15)), each=subscribers)
+        done = lab.deliver(crowd, rate=rate, messages=round(rate * bench.seconds(12)), each=subscribers)
     note = f"max {done.latency_ms('max'):.1f} ms"
     return [
         Figure("latency p50", done.latency_ms("p50"), "ms", Target(1.5), "XADD to client, idle"),

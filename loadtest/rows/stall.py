@@ -24,7 +24,7 @@ def loop(bench: Bench) -> list[Figure]:
         crowd = lab.crowd(connections=subscribers)
         lab.deliver(crowd, rate=rate, messages=rate, each=subscribers)  # warms up
         probe = _probe(lab)
-        done = lab.deliver(crowd, rate=rate, messages=round(rate * bench.seconds(12)), each=subscribers)
+        done = lab.deliver(crowd, rate=rate, messages=round(rate * bench.seconds(10)), each=subscribers)
         return [
             _longest_delay(lab, probe),
             Figure(
@@ -39,7 +39,7 @@ def loop(bench: Bench) -> list[Figure]:
 def flood(bench: Bench) -> list[Figure]:
     """One client sends tiny frames at full speed: the delay that the 999 others see."""
     others, rate = 999, 20
-    seconds = bench.seconds(12)
+    seconds = bench.seconds(9)
     with bench.lab() as lab:
         crowd = lab.crowd(connections=others)
         lab.deliver(crowd, rate=rate, messages=rate, each=others)  # warms up

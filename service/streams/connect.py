@@ -8,6 +8,7 @@ line, checks) uses the ordinary client from `client`.
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
@@ -20,14 +21,16 @@ from service.errors import Unavailable
 
 
 def _pool(settings: RedisSettings) -> ConnectionPool:
+    url = settings.url.get_secret_value()
+    options: dict[str, Any] = {} if url.startswith("unix:") else {"socket_keepalive": True}
     # No retries: redis-py repeats a command whose reply was lost, and an XADD would become several entries.
     return ConnectionPool.from_url(
-        settings.url.get_secret_value(),
+        url,
         protocol=3,
         socket_connect_timeout=settings.timeout_seconds,
         socket_timeout=settings.timeout_seconds,
-        socket_keepalive=True,
         retry=Retry(NoBackoff(), 0),
+        **options,
     )
 
 

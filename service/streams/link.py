@@ -69,6 +69,11 @@ class Link(asyncio.Protocol):
             Unavailable: Redis is not there, refuses the credentials, or does not answer in time.
         """
         writer = await connect.connected_writer(settings)
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            # redis-py's time-outs swallow a cancellation that comes while they connect (Python 3.11).
+            writer.transport.abort()
+            raise asyncio.CancelledError
         transport = cast(asyncio.Transport, writer.transport)
         link = cls(settings.timeout_seconds, on_push)
         link._transport, link._writer = transport, writer

@@ -12,7 +12,7 @@ import pytest
 from redis.asyncio import Redis
 
 from service.client import Client
-from service.client_events import Event, Publication
+from service.client.events import Event, Publication
 from tests.e2e.conftest import Demo, StartDemo
 from tests.support.processes import free_port
 from tests.support.redis_process import RedisProcess

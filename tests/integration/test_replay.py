@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from service import config
 from service.feeds import files, worldcup
 from service.feeds.show import WORLDCUP
-from service.replay import ReplayFailed, play
+from service.tools.replay import ReplayFailed, play
 from tests.support.redis_process import RedisProcess
 from tests.support.waiting import eventually
 

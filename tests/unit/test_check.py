@@ -8,9 +8,10 @@ import pytest
 from redis.asyncio import Redis
 from rich.console import Console
 
-from service import check, cli, config
-from service.check import Finding
+from service import cli, config
 from service.config import Settings
+from service.tools import check
+from service.tools.check import Finding
 from tests.support.processes import free_port
 from tests.support.redis_process import RedisProcess, StartRedis
 

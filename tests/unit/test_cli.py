@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from redis import Redis as SyncRedis
 
-from service import cli, demo, server
+from service import cli, server
 from service.config import Settings
+from service.tools import demo
 from tests.support.processes import free_port
 from tests.support.redis_process import RedisProcess
 

@@ -11,9 +11,9 @@ import pytest
 import pytest_asyncio
 from websockets.asyncio.server import Server, ServerConnection, serve
 
-from service import client as client_module
 from service.client import Client
-from service.client_events import (
+from service.client import client as client_module
+from service.client.events import (
     ClientError,
     Connected,
     Connecting,

@@ -5,8 +5,8 @@ import json
 import random
 
 from service import config
-from service.demo import SETTINGS
 from service.feeds import quotes, show, worldcup
+from service.tools.demo import SETTINGS
 
 
 def test_quotes_are_plausible() -> None:

@@ -20,7 +20,7 @@ import orjson
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 
-from service.client_events import (
+from service.client.events import (
     Connected,
     Connecting,
     ConnectionFailed,
@@ -32,7 +32,7 @@ from service.client_events import (
     Subscribed,
     Unsubscribed,
 )
-from service.client_session import Call, Session, Subscription, decode, explain, publication, retry_after
+from service.client.session import Call, Session, Subscription, decode, explain, publication, retry_after
 
 #: Seconds beyond the server's ping interval after which a silent connection is given up.
 PING_GRACE_SECONDS = 10.0

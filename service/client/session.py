@@ -12,7 +12,7 @@ import orjson
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from service.client_events import ClientError, Position, Publication, Subscribed
+from service.client.events import ClientError, Position, Publication, Subscribed
 
 #: The longest that a server may ask a client to stay away for, in seconds.
 MAX_RETRY_AFTER_SECONDS = 200.0

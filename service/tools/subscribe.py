@@ -9,7 +9,7 @@ import sys
 import orjson
 
 from service.client import Client
-from service.client_events import (
+from service.client.events import (
     Connected,
     Connecting,
     ConnectionFailed,

@@ -17,7 +17,6 @@ from typing import IO, Any, NamedTuple, NoReturn
 from rich.console import Console
 
 from service import config
-from service.check import describe
 from service.config import Settings
 from service.errors import CommandFailed, StreamgateError, Unavailable
 from service.feeds.show import show
@@ -25,9 +24,10 @@ from service.feeds.writer import write
 from service.keeper import Kept
 from service.streams.embedded import EmbeddedRedis, free_port
 from service.streams.link import Link
+from service.tools.check import describe
 
 #: The settings of the demo's node.
-SETTINGS = Path(__file__).parent / "feeds" / "data" / "demo.toml"
+SETTINGS = Path(__file__).parents[1] / "feeds" / "data" / "demo.toml"
 
 #: Seconds that the node may take until it is ready.
 READY_SECONDS = 20.0
@@ -115,7 +115,7 @@ def _start_node(host: str, port: int, redis_url: str, output: IO[bytes] | None, 
     admin_port = free_port()
     # The package's own directory comes first, wherever the demo is started (-P: and not that place);
     # the URL goes by the environment, since anybody may read a command line.
-    root = str(Path(__file__).parent.parent)
+    root = str(Path(__file__).parents[2])
     path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
     environment = {**os.environ, "PYTHONPATH": path, "STREAMGATE_REDIS__URL": redis_url}
     command = [sys.executable, "-P", "-m", "service", "serve", "--config", str(SETTINGS)]
