@@ -111,5 +111,5 @@ def _said(*command: str) -> str:
 def warn_of_others(console: Console, cores: float) -> None:
     """Say so where something else kept the machine busy meanwhile: the figures are then too bad."""
     if cores > 0.1:
-        text = f"Other processes used {cores:.2f} of {os.cpu_count()} cores meanwhile: the figures suffer, above all "
-        console.print(f"[yellow]{text}latencies and delays.[/]", highlight=False)
+        text = f"Other processes used {cores:.2f} of {os.cpu_count()} cores meanwhile"
+        console.print(f"[yellow]{text}: expect worse figures, latencies above all.[/]", highlight=False)
