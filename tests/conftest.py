@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
+import inspect
 import itertools
 import os
 import re
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack, ExitStack
 from typing import Any
 
@@ -125,6 +128,28 @@ def name() -> Callable[[str], str]:
 def pytest_configure(config: pytest.Config) -> None:
     """Markers of this file's hooks."""
     config.addinivalue_line("markers", "seeds(few, many): seeds by default, and of `make chaos`")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Bound coroutine tests from within.
+
+    pytest-timeout raises wherever the signal finds the event loop; inside a callback asyncio logs that and
+    goes on, and the test hangs for ever. This bound comes a little earlier and tells what was waited for.
+    """
+    for item in items:
+        if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
+            marker = item.get_closest_marker("timeout")
+            seconds = marker.args[0] if marker else float(item.config.getini("timeout"))
+            item.obj = _bounded(item.obj, seconds * 0.9)
+
+
+def _bounded(test: Callable[..., Coroutine[Any, Any, None]], seconds: float) -> Callable[..., Any]:
+    @functools.wraps(test)
+    async def bounded(*args: Any, **kwargs: Any) -> None:
+        async with asyncio.timeout(seconds):
+            await test(*args, **kwargs)
+
+    return bounded
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

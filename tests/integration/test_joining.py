@@ -36,10 +36,8 @@ async def _pouring(
     try:
         yield producer
     finally:
-        task.cancel()
-        await asyncio.wait([task])
-        if not task.cancelled():
-            task.result()
+        producer.stop()
+        await task
 
 
 async def _all_of(client: Client, channel: str, joined: Json, redis: Redis, who: str) -> None:

@@ -34,14 +34,15 @@ class Producer:
         self._rng = rng
         self._batch = batch
         self._pause = pause
+        self._stopped = False
         self.written = 0
         #: The offset of the last entry.
         self.offset = 0
 
     async def write(self, count: int) -> None:
-        """Write so many entries more."""
+        """Write so many entries more, or until `stop`."""
         end = self.written + count
-        while self.written < end:
+        while self.written < end and not self._stopped:
             size = min(self._rng.randint(1, self._batch), end - self.written)
             numbers = range(self.written, self.written + size)
             try:
@@ -55,3 +56,7 @@ class Producer:
             self.written += size
             self.offset = offset_of(ids[-1].decode())
             await asyncio.sleep(self._rng.random() * self._pause)
+
+    def stop(self) -> None:
+        """End `write` after the batch under way. (redis-py may swallow the cancellation of a task.)"""
+        self._stopped = True
