@@ -66,7 +66,7 @@ async def test_subscriptions_asked_for_at_once_count_too(
 
 
 async def test_commands_beyond_the_rate(start_node: StartNode, redis_process: RedisProcess) -> None:
-    limits = {"commands_per_second": 1, "commands_burst": 20}
+    limits = {"commands_per_second": 1, "commands_burst": 20, "subscriptions": 20}
     node = await start_node(redis_process.url, {"limits": limits})
     async with open_client(node.url) as client:
         for _ in range(15):

@@ -28,7 +28,10 @@ async def test_a_whole_run(
 ) -> None:
     process = start_redis(password=f"redis-{_SECRET}")
     redis = connect_redis(process.url)
-    settings = {"limits": {"commands_burst": 50, "commands_per_second": 1}, "client": {"close_seconds": 1}}
+    settings = {
+        "limits": {"commands_burst": 50, "commands_per_second": 1, "subscriptions": 50},
+        "client": {"close_seconds": 1},
+    }
     node = await start_node(process.url, settings)
     query = f"?token={_SECRET}&cf_connect=%7B{_SECRET}%7D&cf_protocol=json"
     headers = {"Authorization": f"Bearer {_SECRET}", "Cookie": f"session={_SECRET}"}
