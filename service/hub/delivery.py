@@ -5,11 +5,9 @@ One function for each mode; another mode is another function here and a name in 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from service.channels import Mode
-from service.hub.flusher import STRIDE
 from service.hub.outbox import Outbox
 from service.hub.publication import Publication
 
@@ -32,43 +30,3 @@ def _latest(outbox: Outbox, channel: str, publications: list[Publication], chunk
 
 
 BLOCKED: dict[Mode, Blocked] = {"log": _log, "latest": _latest}
-
-
-class BatchBroadcast:
-    """A batch of one channel that goes straight to its subscribers' sockets (`flusher.Broadcast`)."""
-
-    __slots__ = ("_at", "_blocked", "_channel", "_chunk", "_conflated", "_outboxes", "_publications")
-
-    def __init__(
-        self,
-        channel: str,
-        mode: Mode,
-        outboxes: list[Outbox],
-        publications: list[Publication],
-        chunk: bytes,
-        conflated: Callable[[int], None],
-    ) -> None:
-        self._channel = channel
-        self._blocked = BLOCKED[mode]
-        self._outboxes = outboxes
-        self._publications = publications
-        self._chunk = chunk
-        self._conflated = conflated
-        self._at = 0
-
-    def write(self, ends: float) -> bool:
-        """Write on until `ends`; tell whether all is written."""
-        outboxes, chunk, at = self._outboxes, self._chunk, self._at
-        while at < len(outboxes):
-            for outbox in outboxes[at : at + STRIDE]:
-                if outbox.blocked:
-                    self._conflated(self._blocked(outbox, self._channel, self._publications, chunk))
-                elif outbox.pending:  # an interval's, or of a session that spoke meanwhile
-                    outbox.send(chunk)
-                else:
-                    outbox.write(chunk)
-            at += STRIDE
-            if at < len(outboxes) and time.perf_counter() >= ends:
-                self._at = at
-                return False
-        return True

@@ -1,19 +1,17 @@
 """Writing pending output, in slices, so that no fan-out stalls the event loop.
 
-Batches are appended to all their subscribers' outboxes in one step; then the touched outboxes are
-flushed in turn, `SLICE` seconds at a time. A single batch that comes when nothing is pending takes
-a shorter way: a `Broadcast` writes it to each socket without a stop in the outbox. Only the flusher
-and `Outbox.unblock` write to sockets.
+A batch is appended to all its subscribers' outboxes in one step; then the touched outboxes are
+flushed in turn, `SLICE` seconds at a time. Only the flusher and `Outbox.unblock` write to sockets.
 """
 
 from __future__ import annotations
 
 import asyncio
-import enum
 import logging
+import sys
 import time
 from collections import deque
-from typing import Final, Protocol
+from typing import Protocol
 
 logger = logging.getLogger(__name__)
 
@@ -27,23 +25,18 @@ STRIDE = 16
 MAX_BACKLOG = 16 * 2**20
 
 
-class Queued(enum.Enum):
-    """Whether the flusher has an outbox in hand."""
+#: `Flushable.due` of an outbox that is to be flushed in this turn of the loop, or a following one.
+NOW = 0
 
-    NO = 0
-    #: At the end of its namespace's interval.
-    LATER = 1
-    #: In this turn of the event loop, or a following one.
-    NOW = 2
-
-
-NOW: Final = Queued.NOW
+#: `Flushable.due` of an outbox that the flusher does not know of: later than any interval.
+IDLE = sys.maxsize
 
 
 class Flushable(Protocol):
     """What the flusher needs of an outbox."""
 
-    queued: Queued
+    #: Milliseconds of the shortest interval at whose end it is to be flushed; NOW, or IDLE.
+    due: int
     #: Bytes held while the socket is full.
     held: int
 
@@ -52,13 +45,6 @@ class Flushable(Protocol):
 
     def give_up(self, reason: str) -> None:
         """Drop everything and have the session closed as slow."""
-
-
-class Broadcast(Protocol):
-    """One chunk on its way to many sockets."""
-
-    def write(self, ends: float) -> bool:
-        """Write on until `ends` (of `time.perf_counter`); tell whether all is written."""
 
 
 class Flusher:
@@ -74,8 +60,6 @@ class Flusher:
         #: To be flushed now. The fan-out appends here itself.
         self.now: deque[Flushable] = deque()
         self._later: dict[int, list[Flushable]] = {}
-        # On its way before anything in `now`, which was empty when it came: so order survives.
-        self._broadcast: Broadcast | None = None
         self._scheduled = False
         self._drained = asyncio.Event()
         #: Bytes fanned out since there was last nothing to flush.
@@ -86,7 +70,7 @@ class Flusher:
 
     def queue(self, outbox: Flushable) -> None:
         """Flush an outbox in this turn of the loop, after the caller has returned."""
-        outbox.queued = NOW
+        outbox.due = NOW
         self.now.append(outbox)
         if not self._scheduled:
             self._scheduled = True
@@ -102,19 +86,9 @@ class Flusher:
 
     def _interval_ended(self, interval_ms: int) -> None:
         for outbox in self._later.pop(interval_ms):
-            if outbox.queued is Queued.LATER:  # else flushed meanwhile, for the sake of something urgent
-                outbox.queued = NOW
+            if outbox.due == interval_ms:  # else flushed meanwhile, or due at a shorter interval's end
+                outbox.due = NOW
                 self.now.append(outbox)
-        self.run()
-
-    @property
-    def idle(self) -> bool:
-        """Whether nothing is to be flushed now: the condition of a `broadcast`."""
-        return not self.now and self._broadcast is None
-
-    def broadcast(self, broadcast: Broadcast) -> None:
-        """Write one chunk to many sockets; only while `idle`."""
-        self._broadcast = broadcast
         self.run()
 
     def run(self) -> None:
@@ -126,12 +100,6 @@ class Flusher:
         self._scheduled = False
         now = self.now
         ends = time.perf_counter() + SLICE
-        if self._broadcast is not None:
-            if not self._broadcast.write(ends):
-                self._scheduled = True
-                self._loop.call_soon(self._slice)
-                return
-            self._broadcast = None
         while now:
             for _ in range(min(STRIDE, len(now))):
                 outbox = now.popleft()

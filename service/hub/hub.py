@@ -9,8 +9,8 @@ from typing import Protocol
 from service import channels
 from service.channels import Namespace
 from service.errors import StreamgateError
-from service.hub.delivery import BLOCKED, BatchBroadcast
-from service.hub.flusher import NOW, Flusher, Queued
+from service.hub.delivery import BLOCKED
+from service.hub.flusher import Flusher
 from service.hub.outbox import PIECE, Outbox
 from service.hub.publication import Publication, WireFormat
 from service.hub.window import StreamId, Window, WindowBudget
@@ -99,10 +99,6 @@ class Channel:
         return sum(map(len, self.subscribers.values()))
 
 
-#: Publications of a channel, delivered but not yet fanned out.
-Batch = tuple[Channel, list[Publication]]
-
-
 class Hub:
     """All channels of a node. The `Sink` of the tail.
 
@@ -131,8 +127,6 @@ class Hub:
         self._metrics = metrics
         self._channels: dict[str, Channel] = {}
         self._feed: Feed | None = None
-        # Delivered, not yet fanned out: from `deliver` to the `flush` that follows.
-        self._batches: list[Batch] = []
 
     def attach(self, feed: Feed) -> None:
         """Say where publications come from; before the first `hold`."""
@@ -277,49 +271,35 @@ class Hub:
         channel.cursor = cursor
         if publications:
             channel.window.extend(publications)
-            if channel.subscribers:
-                self._batches.append((channel, publications))
+            for part in self._in_parts(channel, publications):
+                self._fan_out(channel, part)
 
     def flush(self) -> None:
-        """Write what has been delivered, as far as no interval holds it back.
-
-        Must follow `deliver` in the same event-loop step: who subscribes later begins after it.
-        """
-        batches, self._batches = self._in_parts(self._batches), []
-        if len(batches) == 1 and self._flusher.idle:
-            channel, publications = batches[0]
-            if len(channel.subscribers) == 1 and not channel.namespace.coalesce_ms:
-                self._fan_out_alone(channel, publications)
-                return
-        for channel, publications in batches:
-            self._fan_out(channel, publications)
+        """Write what has been delivered, as far as no interval holds it back."""
         self._flusher.run()
 
-    def _in_parts(self, batches: list[Batch]) -> list[Batch]:
+    def _in_parts(self, channel: Channel, publications: list[Publication]) -> list[list[Publication]]:
         """Split what would be too much for one write; of a `latest` channel only the newest is left."""
-        parts: list[Batch] = []
-        for channel, publications in batches:
-            if len(publications) == 1 or sum(len(p.json) for p in publications) <= PIECE:
-                parts.append((channel, publications))
-            elif channel.namespace.mode == "latest":
-                self._metrics.conflated.inc((len(publications) - 1) * len(channel))
-                parts.append((channel, publications[-1:]))
-            else:
-                at = size = 0
-                for end, publication in enumerate(publications):
-                    if size + len(publication.json) > PIECE and end > at:
-                        parts.append((channel, publications[at:end]))
-                        at, size = end, 0
-                    size += len(publication.json)
-                parts.append((channel, publications[at:]))
-        return parts
+        if len(publications) == 1 or sum(len(p.json) for p in publications) <= PIECE:
+            return [publications]
+        if channel.namespace.mode == "latest":
+            self._metrics.conflated.inc((len(publications) - 1) * len(channel))
+            return [publications[-1:]]
+        parts, at, size = [], 0, 0
+        for end, publication in enumerate(publications):
+            if size + len(publication.json) > PIECE and end > at:
+                parts.append(publications[at:end])
+                at, size = end, 0
+            size += len(publication.json)
+        return [*parts, publications[at:]]
 
     def _fan_out(self, channel: Channel, publications: list[Publication]) -> None:
         """Append a batch to all subscribers' outboxes: the loop that everything else serves."""
+        if not channel.subscribers:
+            return
         flusher, interval = self._flusher, channel.namespace.coalesce_ms
         queue = flusher.later(interval).append if interval else flusher.now.append
-        state = Queued.LATER if interval else NOW
-        idle, blocked = Queued.NO, BLOCKED[channel.namespace.mode]
+        blocked = BLOCKED[channel.namespace.mode]
         count = conflated = size = 0
         for format, group in list(channel.subscribers.items()):
             chunk = format.publications(channel.name, publications)
@@ -331,33 +311,19 @@ class Hub:
                     conflated += blocked(outbox, channel.name, publications, chunk)
                     continue
                 outbox.pending.append(chunk)
-                queued = outbox.queued
-                if queued is not state and (queued is idle or state is NOW):
-                    outbox.queued = state
+                if interval < outbox.due:
+                    outbox.due = interval
                     queue(outbox)
         flusher.backlog += size
         self._count(channel, publications, count, size)
         if conflated:
             self._metrics.conflated.inc(conflated)
 
-    def _fan_out_alone(self, channel: Channel, publications: list[Publication]) -> None:
-        """The same for a batch that nothing else is pending with: straight to the sockets."""
-        ((format, group),) = channel.subscribers.items()
-        chunk = format.publications(channel.name, publications)
-        size = len(chunk) * len(group)
-        self._flusher.backlog += size
-        self._count(channel, publications, len(group), size)
-        mode, conflated = channel.namespace.mode, self._metrics.conflated.inc
-        self._flusher.broadcast(
-            BatchBroadcast(channel.name, mode, list(group), publications, chunk, conflated)
-        )
-
     def _count(self, channel: Channel, publications: list[Publication], count: int, size: int) -> None:
         metrics = self._metrics
-        if count:
-            metrics.deliveries.labels(channel.label).inc(count * len(publications))
-            metrics.delivered_bytes.inc(size)
-            lateness = self._redis_time() - publications[-1].id[0] / 1000
-            metrics.delivery_latency.observe(max(0.0, lateness))
+        metrics.deliveries.labels(channel.label).inc(count * len(publications))
+        metrics.delivered_bytes.inc(size)
+        lateness = self._redis_time() - publications[-1].id[0] / 1000
+        metrics.delivery_latency.observe(max(0.0, lateness))
         metrics.fanout_size.observe(count)
         metrics.window_bytes.set(self._windows.bytes)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from service.hub.flusher import NOW, Flusher, Queued
+from service.hub.flusher import IDLE, NOW, Flusher
 from service.hub.publication import WireFormat
 
 #: Bytes handed to the transport at a time. More would sit there as a private copy that nothing can
@@ -46,11 +46,11 @@ class Outbox:
         "blocked",
         "closed",
         "conflated",
+        "due",
         "format",
         "held",
         "owner",
         "pending",
-        "queued",
         "write",
     )
 
@@ -72,8 +72,8 @@ class Outbox:
         self.pending: list[bytes] = []
         #: The newest chunk of each conflated channel, while blocked; sent after `pending`.
         self.conflated: dict[str, bytes] | None = None
-        #: Whether the flusher knows of pending output, and how soon it looks after it.
-        self.queued = Queued.NO
+        #: When the flusher looks after it; see `flusher.Flushable`.
+        self.due = IDLE
         #: The socket takes no more.
         self.blocked = False
         #: Bytes in `pending` and `conflated` while blocked.
@@ -89,7 +89,7 @@ class Outbox:
             self.hold(chunk)
             return
         self.pending.append(chunk)
-        if self.queued is not NOW:
+        if self.due != NOW:
             self._flusher.queue(self)
 
     def hold(self, chunk: bytes) -> None:
@@ -131,11 +131,12 @@ class Outbox:
         if not self.blocked and not self.closed:
             self.blocked = True
             self._flusher.blocked.add(self)
-            self._add_held(sum(map(len, self.pending)))
+            conflated = self.conflated.values() if self.conflated else ()
+            self._add_held(sum(map(len, self.pending)) + sum(map(len, conflated)))
 
     def unblock(self) -> None:
         """The socket has room: send on."""
-        if self.blocked:
+        if self.blocked and not self.closed:
             self.blocked = False
             self._flusher.blocked.discard(self)
             self._add_held(-self.held)
@@ -143,13 +144,12 @@ class Outbox:
 
     def flush(self) -> None:
         """Write until the socket is full or nothing is left. Called by the flusher."""
-        self.queued = Queued.NO
+        self.due = IDLE
         pending = self.pending
+        if len(pending) == 1 and not self.blocked:  # nearly always
+            self.write(pending.pop())
         while pending and not self.blocked:
-            if len(pending) == 1:
-                data = pending[0]
-                pending.clear()
-            elif sum(map(len, pending)) <= PIECE:
+            if sum(map(len, pending)) <= PIECE:
                 data = b"".join(pending)
                 pending.clear()
             else:

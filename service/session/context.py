@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from service.config import Settings
@@ -38,8 +37,9 @@ class Transport(Protocol):
     name: str
     #: How publications are encoded.
     format: WireFormat
-    #: Gives bytes to the socket; see `Outbox`.
-    write: Callable[[bytes], None]
+
+    def write(self, data: bytes) -> None:
+        """Give bytes to the socket; see `Outbox`."""
 
     def frame(self, message: bytes) -> bytes:
         """The bytes on the wire of one message of the protocol."""
