@@ -6,7 +6,6 @@ import asyncio
 import functools
 import selectors
 from collections.abc import Callable, Coroutine
-from types import SimpleNamespace
 from typing import Any, ParamSpec, cast
 
 from service.channels import Namespace
@@ -265,10 +264,12 @@ class FakeTransport:
     def __init__(self) -> None:
         self.format: WireFormat = LINES
         self.written: list[bytes] = []
-        self.write: Callable[[bytes], None] = self.written.append
         self.closed: list[Disconnect] = []
         self.aborted = 0
         self.paused = 0
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
 
     def frame(self, message: bytes) -> bytes:
         return message + b"\n"
@@ -407,8 +408,3 @@ class FakeClient:
     @property
     def close_code(self) -> int:
         return self.transport.closed[0].code if self.transport.closed else 0
-
-
-def fake_raw(**values: Any) -> Any:
-    """An object with these attributes."""
-    return SimpleNamespace(**values)

@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from service.hub import flusher as flusher_module
-from service.hub.flusher import MAX_BACKLOG, SLICE, STRIDE, Flusher, Queued
+from service.hub.flusher import IDLE, MAX_BACKLOG, NOW, SLICE, STRIDE, Flusher
 from tests.unit.fakes import Clock, FakeSocket, turns, virtual_time
 
 
@@ -16,24 +16,17 @@ def _pending(flusher: Flusher, *socks: FakeSocket, chunk: bytes = b"x") -> None:
     """What the fan-out does."""
     for sock in socks:
         sock.outbox.pending.append(chunk)
-        if sock.outbox.queued is not Queued.NOW:
-            sock.outbox.queued = Queued.NOW
+        if sock.outbox.due != NOW:
+            sock.outbox.due = NOW
             flusher.now.append(sock.outbox)
 
 
-class _Broadcast:
-    """Takes a number of slices, then writes."""
-
-    def __init__(self, sock: FakeSocket, slices: int) -> None:
-        self._sock = sock
-        self.slices = slices
-
-    def write(self, ends: float) -> bool:
-        self.slices -= 1
-        if self.slices > 0:
-            return False
-        self._sock.outbox.write(b"broadcast ")
-        return True
+def _gathering(flusher: Flusher, sock: FakeSocket, interval_ms: int, chunk: bytes) -> None:
+    """The same in a namespace with an interval."""
+    sock.outbox.pending.append(chunk)
+    if interval_ms < sock.outbox.due:
+        sock.outbox.due = interval_ms
+        flusher.later(interval_ms).append(sock.outbox)
 
 
 @pytest.fixture
@@ -51,7 +44,7 @@ async def test_run_flushes_at_once() -> None:
     _pending(flusher, *socks)
     flusher.run()
     assert [s.written for s in socks] == [b"x"] * 3
-    assert flusher.idle
+    assert not flusher.now
 
 
 async def test_slices_yield_to_the_loop(slow_clock: Clock) -> None:
@@ -65,7 +58,7 @@ async def test_slices_yield_to_the_loop(slow_clock: Clock) -> None:
 
     flusher.run()
     assert written() == STRIDE
-    assert not flusher.idle
+    assert flusher.now
     flusher.run()  # does not jump the queue
     assert written() == STRIDE
     order: list[int] = []
@@ -73,7 +66,7 @@ async def test_slices_yield_to_the_loop(slow_clock: Clock) -> None:
     await turns()
     assert order[0] in (STRIDE, 2 * STRIDE)  # it ran in between
     assert written() == 3 * STRIDE
-    assert flusher.idle
+    assert not flusher.now
 
 
 async def test_what_comes_between_slices_waits_its_turn(slow_clock: Clock) -> None:
@@ -94,16 +87,13 @@ async def test_later_waits_for_the_end_of_the_interval() -> None:
     flusher = Flusher(10**9)
     sock = FakeSocket(flusher)
     for chunk in (b"a", b"b"):
-        sock.outbox.pending.append(chunk)
-        if sock.outbox.queued is Queued.NO:
-            sock.outbox.queued = Queued.LATER
-            flusher.later(50).append(sock.outbox)
+        _gathering(flusher, sock, 50, chunk)
         flusher.run()
         await asyncio.sleep(0.02)
     assert sock.writes == []
     await asyncio.sleep(0.02)
     assert sock.writes == [b"ab"]
-    assert sock.outbox.queued is Queued.NO
+    assert sock.outbox.due == IDLE
 
 
 @virtual_time
@@ -111,9 +101,7 @@ async def test_what_is_urgent_takes_along_what_waits() -> None:
     """A reply does not overtake publications that an interval holds back; nothing leaves twice."""
     flusher = Flusher(10**9)
     sock = FakeSocket(flusher)
-    sock.outbox.pending.append(b"publication ")
-    sock.outbox.queued = Queued.LATER
-    flusher.later(50).append(sock.outbox)
+    _gathering(flusher, sock, 50, b"publication ")
     sock.outbox.send(b"reply")
     await asyncio.sleep(0.001)
     assert sock.writes == [b"publication reply"]
@@ -121,18 +109,19 @@ async def test_what_is_urgent_takes_along_what_waits() -> None:
     assert len(sock.writes) == 1
 
 
-async def test_a_broadcast_goes_before_what_is_queued() -> None:
-    """What came after it leaves after it, however many turns it takes."""
-    flusher = Flusher(10**9)
-    sock = FakeSocket(flusher)
-    assert flusher.idle
-    flusher.broadcast(_Broadcast(sock, slices=3))
-    assert not flusher.idle
-    _pending(flusher, sock, chunk=b"later")
-    flusher.run()
-    await turns(10)
-    assert sock.written == b"broadcast later"
-    assert flusher.idle
+@virtual_time
+async def test_the_shortest_interval_counts() -> None:
+    """Output of two intervals leaves at the end of the shorter, once, in order; whichever came first."""
+    for intervals in ((50, 10), (10, 50)):
+        flusher = Flusher(10**9)
+        sock = FakeSocket(flusher)
+        for interval in intervals:
+            _gathering(flusher, sock, interval, b"%d " % interval)
+        await asyncio.sleep(0.02)
+        assert sock.writes == [b"%d %d " % intervals]
+        _gathering(flusher, sock, 50, b"again")
+        await asyncio.sleep(0.2)
+        assert sock.writes[1:] == [b"again"]
 
 
 async def test_one_sessions_failure_stops_nobody_else(caplog: pytest.LogCaptureFixture) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.hub.flusher import Flusher, Queued
+from service.hub.flusher import IDLE, Flusher
 from service.hub.outbox import PIECE
 from tests.unit.fakes import FakeSocket, actually_held, turns
 
@@ -27,7 +27,7 @@ async def test_send_waits_for_the_end_of_the_callers_turn() -> None:
     assert sock.writes == []
     await turns()
     assert sock.writes == [b"ab"]
-    assert sock.outbox.queued is Queued.NO
+    assert sock.outbox.due == IDLE
 
 
 async def test_large_output_leaves_in_pieces() -> None:

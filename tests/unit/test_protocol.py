@@ -1,0 +1,183 @@
+"""session.protocol: what is a command, what is refused, and what ends the session."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+
+from service.errors import ReplyError, bad_request, internal
+from service.session.protocol import (
+    MAX_INTEGER,
+    METHODS,
+    Command,
+    ProtocolViolation,
+    Request,
+    decode,
+    encode_error,
+    encode_reply,
+    encode_unsubscribe,
+    json_list,
+)
+
+
+def _decode(line: bytes) -> Command:
+    command = decode(line)
+    assert command is not None
+    return command
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_is_known(method: str) -> None:
+    """A command has an id, and its method's object."""
+    command = _decode(b'{"id":7,"%b":{"channel":"a"}}' % method.encode())
+    assert (command.id, command.method, command.error) == (7, method, None)
+    assert command.request.text("channel") == "a"
+
+
+def test_an_empty_object_is_a_pong() -> None:
+    """It is no command, and no violation."""
+    assert decode(b"{}") is None
+    assert decode(b" { } ") is None
+
+
+def test_send_has_no_id() -> None:
+    """Nobody answers it."""
+    assert _decode(b'{"send":{"data":1}}').id == 0
+    assert not METHODS["send"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"hello",
+        b"[]",
+        b"1",
+        b"null",
+        b'"text"',
+        b'{"id":1,"connect":{}',
+        b'{"id":1,"connect":{}}{"id":2,"ping":{}}',
+        b'{"connect":{}}',
+        b'{"id":0,"connect":{}}',
+        b'{"id":-1,"connect":{}}',
+        b'{"id":4294967296,"connect":{}}',
+        b'{"id":1.0,"connect":{}}',
+        b'{"id":"1","connect":{}}',
+        b'{"id":true,"connect":{}}',
+        b'{"id":null,"connect":{}}',
+        b'{"id":"1","send":{}}',
+        b'{"id":1,"connect":{"token":"\xff"}}',
+        b'{"id":1,"connect":{"token":NaN}}',
+    ],
+)
+def test_what_is_no_command_ends_the_session(line: bytes) -> None:
+    """Not JSON, not an object, or no usable id: there is nobody to answer."""
+    with pytest.raises(ProtocolViolation):
+        decode(line)
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        (b'{"id":1}', 107),
+        (b'{"id":1,"connect":{},"ping":{}}', 107),
+        (b'{"id":1,"fly":{}}', 104),
+        (b'{"id":1,"connect":[]}', 107),
+        (b'{"id":1,"connect":null}', 107),
+        (b'{"id":1,"subscribe":"a"}', 107),
+    ],
+)
+def test_a_malformed_command_is_answered(line: bytes, code: int) -> None:
+    """With an id there is somebody to tell what is wrong."""
+    command = _decode(line)
+    assert command.id == 1
+    assert command.error is not None
+    assert command.error.code == code
+
+
+def test_the_largest_id() -> None:
+    """Ids are 32 bits, as in the Protobuf encoding."""
+    assert _decode(b'{"id":4294967295,"ping":{}}').id == 2**32 - 1
+
+
+# Parameters
+
+_WRONG = {
+    "text": [1, True, [], {}, 1.5],
+    "flag": [0, 1, "true", [], {}],
+    "integer": [True, "1", 1.0, [], {}, -1, MAX_INTEGER + 1],
+    "nested": [1, "a", [], True],
+}
+
+
+@pytest.mark.parametrize(("reader", "value"), [(r, v) for r, values in _WRONG.items() for v in values])
+def test_wrong_types_are_named(reader: str, value: object) -> None:
+    """Each parameter is read with its type; the refusal names it."""
+    with pytest.raises(ReplyError) as info:
+        getattr(Request({"field": value}), reader)("field")
+    assert info.value.code == 107
+    assert "field" in info.value.message
+
+
+@pytest.mark.parametrize("fields", [{}, {"field": None}])
+def test_what_is_missing_is_zero(fields: dict[str, object]) -> None:
+    """Zero values are omitted on the wire."""
+    request = Request(fields)
+    assert request.text("field") == ""
+    assert request.flag("field") is False
+    assert request.integer("field") == 0
+    assert request.nested("field") is None
+
+
+def test_parameters() -> None:
+    """What is there is read."""
+    request = Request({"t": "x", "f": True, "i": MAX_INTEGER, "m": -1, "n": {"i": 3}})
+    assert (request.text("t"), request.flag("f"), request.integer("i")) == ("x", True, MAX_INTEGER)
+    assert request.integer("m", least=-1) == -1
+    nested = request.nested("n")
+    assert nested is not None
+    assert nested.integer("i") == 3
+
+
+@pytest.mark.parametrize("value", [None, 0, False, "", [], {}, {"a": [1, "é"]}])
+def test_a_payload_is_any_json(value: object) -> None:
+    """null is a payload, nothing is none."""
+    assert orjson.loads(Request({"data": value}).payload("data")) == value
+    with pytest.raises(ReplyError) as info:
+        Request({}).payload("data")
+    assert info.value.code == 107
+
+
+def test_a_payload_nested_too_deeply_is_a_bad_request() -> None:
+    """What can be read but not written again is the client's mistake, not ours."""
+    command = _decode(b'{"id":1,"publish":{"data":%b}}' % (b"[" * 300 + b"]" * 300))
+    try:
+        data = command.request.payload("data")
+    except ReplyError as exc:
+        assert exc.code == 107  # noqa: PT017
+    else:
+        assert data == b"[" * 300 + b"]" * 300
+
+
+# Answers
+
+
+def test_answers_carry_the_commands_id() -> None:
+    """A reply holds its method's result; an error says whether to try again."""
+    command = _decode(b'{"id":7,"ping":{}}')
+    assert encode_reply(command, {}) == b'{"id":7,"ping":{}}'
+    assert encode_error(command, bad_request("no")) == b'{"id":7,"error":{"code":107,"message":"no"}}'
+    assert orjson.loads(encode_error(command, internal()))["error"]["temporary"] is True
+
+
+def test_an_unsubscribe_push() -> None:
+    """It names the channel, the code and the reason."""
+    assert orjson.loads(encode_unsubscribe("a:é", 2500, "gap")) == {
+        "push": {"channel": "a:é", "unsubscribe": {"code": 2500, "reason": "gap"}}
+    }
+
+
+def test_publications_are_not_encoded_again() -> None:
+    """A list is assembled from what is there, byte by byte."""
+    assert orjson.dumps({"p": json_list([b'{"a": 1.0}', b"2"])}) == b'{"p":[{"a": 1.0},2]}'
+    assert orjson.dumps({"p": json_list([])}) == b'{"p":[]}'
