@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import os
 import random
 import shutil
@@ -9,6 +11,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn, Self
 
@@ -20,19 +23,25 @@ _FIRST_PORT, _LAST_PORT = 12_000, 32_000
 _WORKER_PORTS = 2_000
 
 
-def free_port() -> int:
-    """A free loopback port; workers of one pytest-xdist run choose from ranges of their own."""
+@functools.cache
+def _candidates() -> Iterator[int]:
+    """All ports of this worker in random order, again and again: one is given out twice as late as can be."""
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     ranges = (_LAST_PORT - _FIRST_PORT) // _WORKER_PORTS
     first = _FIRST_PORT + worker % ranges * _WORKER_PORTS
-    for port in random.sample(range(first, first + _WORKER_PORTS), _WORKER_PORTS):
+    return itertools.cycle(random.sample(range(first, first + _WORKER_PORTS), _WORKER_PORTS))
+
+
+def free_port() -> int:
+    """A free loopback port; workers of one pytest-xdist run choose from ranges of their own."""
+    for port in itertools.islice(_candidates(), _WORKER_PORTS):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
             return port
-    raise RuntimeError(f"no free port in {first}-{first + _WORKER_PORTS}")
+    raise RuntimeError("no port is free")
 
 
 def absent(what: str, hint: str) -> NoReturn:
