@@ -23,7 +23,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-static long port, connections = 1, concurrency = 100, channels = 1, each = 1, scatter, raw, probe_ms, sources = 1;
+static long port, connections = 1, concurrency = 100, channels = 1, each = 1, scatter, raw, probe_ms, rest_us, sources = 1;
 static const char *prefix = "bench:c", *path = "/connection/websocket";
 
 static const struct option_of options[] = {
@@ -35,6 +35,7 @@ static const struct option_of options[] = {
     {"--each", &each, NULL},         /* subscriptions of one client; 0: it only connects */
     {"--scatter", &scatter, NULL},   /* 0: client i takes the next `each`; 1: any, the same in every run */
     {"--raw", &raw, NULL},           /* 1: no handshake, for bare_send */
+    {"--rest-us", &rest_us, NULL},   /* look at the sockets no more often; else whenever one has something */
     {"--probe-ms", &probe_ms, NULL}, /* client 0 sends a WebSocket ping so often, and times the pong */
     {"--sources", &sources, NULL},   /* local addresses, as one has ports for about 28,000 connections */
     {"--path", NULL, &path},
@@ -383,6 +384,8 @@ int main(int argc, char **argv) {
         } else if (expected && wait > 100) {
             wait = 100;
         }
+        if (rest_us) /* asleep, but not on the sockets: who writes to them need not wake us */
+            usleep((useconds_t)rest_us);
         int n = epoll_wait(poller, events, 256, wait > 0 ? (int)wait : 0);
         for (int i = 0; i < n; i++) {
             if (events[i].data.u64 == console)

@@ -147,13 +147,15 @@ class Lab:
             raise BenchError(f"{_state(after)}\n{self.node.last_words()}")
         return Delivery(messages, deliveries, seconds, node, redis, arrived)
 
-    def bare_send_us(self, *, connections: int, size: float, rate: int, seconds: float) -> float:
+    def bare_send_us(
+        self, *, connections: int, size: float, rate: int, seconds: float, rest_us: int
+    ) -> float:
         """The reference: CPU of one send() in a bare loop over as many sockets, in microseconds."""
         rounds = max(1, round(rate * seconds))
         options = {"connections": connections, "bytes": round(size), "rate": rate, "rounds": rounds}
         with Talker(self._programs.bare_send, options) as bare:
             port = bare.hear("listening", CONNECT_TIMEOUT)["port"]
-            readers = {"port": port, "raw": 1, "connections": connections}
+            readers = {"port": port, "raw": 1, "connections": connections, "rest_us": rest_us}
             with Talker(self._programs.crowd, readers) as crowd:
                 crowd.hear("ready", CONNECT_TIMEOUT)
                 bare.hear("ready", CONNECT_TIMEOUT)

@@ -14,6 +14,11 @@ SUBSCRIBERS = 1000
 #: Messages per second to one channel: half of a core on both sides, so that neither queues.
 RATE = 50
 
+#: Microseconds between two looks of the readers at their sockets, in the rows and in the reference. A
+#: reader that waits on its sockets is woken by the very write, in the writer's time; how often depends
+#: on who happens to be faster, and made ratios from 1.2 to 2.1 of the same two programs.
+REST_US = 500
+
 
 def delivery(bench: Bench) -> list[Figure]:
     """One channel, 1,000 subscribers: the node's CPU per delivery against a bare send()."""
@@ -22,7 +27,7 @@ def delivery(bench: Bench) -> list[Figure]:
     bare: list[float] = []
     p99: list[float] = []
     with bench.lab() as lab:
-        crowd = lab.crowd(connections=SUBSCRIBERS)
+        crowd = lab.crowd(connections=SUBSCRIBERS, rest_us=REST_US)
         lab.deliver(crowd, rate=RATE, messages=RATE, each=SUBSCRIBERS)  # warms up
         # The speed of a shared machine drifts, so the two are measured in turns.
         for _ in range(turns):
@@ -44,7 +49,7 @@ def delivery(bench: Bench) -> list[Figure]:
 
 
 def _bare(lab: Lab, size: float, seconds: float) -> float:
-    return lab.bare_send_us(connections=SUBSCRIBERS, size=size, rate=RATE, seconds=seconds)
+    return lab.bare_send_us(connections=SUBSCRIBERS, size=size, rate=RATE, seconds=seconds, rest_us=REST_US)
 
 
 #: Channels of the row `batch`, and how many of them a client subscribes to.
@@ -86,7 +91,7 @@ def _many_channels(bench: Bench, prefix: str) -> tuple[Delivery, float]:
     where: dict[str, int | str] = {"channels": CHANNELS, "prefix": prefix}
     each = SUBSCRIBERS * EACH / CHANNELS
     with bench.lab() as lab:
-        crowd = lab.crowd(connections=SUBSCRIBERS, each=EACH, scatter=1, **where)
+        crowd = lab.crowd(connections=SUBSCRIBERS, each=EACH, scatter=1, rest_us=REST_US, **where)
         lab.deliver(crowd, rate=BATCH_RATE, messages=BATCH_RATE, each=each, channels=CHANNELS, prefix=prefix)
         messages = round(BATCH_RATE * bench.seconds(8) / CHANNELS) * CHANNELS
         done = lab.deliver(

@@ -7,6 +7,7 @@ microseconds later. While it does not (`blocked`), what happens is the namespace
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -44,6 +45,7 @@ class Outbox:
         "_flusher",
         "_limit",
         "blocked",
+        "blocked_at",
         "closed",
         "conflated",
         "due",
@@ -76,6 +78,8 @@ class Outbox:
         self.due = IDLE
         #: The socket takes no more.
         self.blocked = False
+        #: When it last began to be blocked, by `time.monotonic`.
+        self.blocked_at = 0.0
         #: Bytes in `pending` and `conflated` while blocked.
         self.held = 0
         #: Nothing goes out any more.
@@ -130,6 +134,7 @@ class Outbox:
         """The socket takes no more for now."""
         if not self.blocked and not self.closed:
             self.blocked = True
+            self.blocked_at = time.monotonic()
             self._flusher.blocked.add(self)
             conflated = self.conflated.values() if self.conflated else ()
             self._add_held(sum(map(len, self.pending)) + sum(map(len, conflated)))

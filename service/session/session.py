@@ -61,7 +61,6 @@ class Session:
     """One client's session over one transport."""
 
     __slots__ = (
-        "_blocked_at",
         "_bucket",
         "_context",
         "_in_flight",
@@ -86,7 +85,6 @@ class Session:
         # Commands that wait behind another one of their channel.
         self._lanes: dict[str, deque[Command]] | None = None
         self._in_flight = 0
-        self._blocked_at = 0.0
         #: The client id, unique among all nodes.
         self.id = str(uuid.uuid4())
         self.subscriptions: dict[str, Channel] = {}
@@ -278,7 +276,6 @@ class Session:
             case State.CONNECTED if self.outbox.blocked:
                 self._wait_blocked()
             case State.CONNECTED:
-                self._blocked_at = 0.0
                 self.state = State.PINGED
                 self.send(b"{}")
                 self._context.wheel.set(self, client.pong_seconds)
@@ -292,9 +289,7 @@ class Session:
 
     def _wait_blocked(self) -> None:
         """A client that reads nothing cannot answer pings; it is given up by age."""
-        now = time.monotonic()
-        self._blocked_at = self._blocked_at or now
-        if now - self._blocked_at >= self._context.settings.limits.blocked_seconds:
+        if time.monotonic() - self.outbox.blocked_at >= self._context.settings.limits.blocked_seconds:
             self._context.metrics.slow_disconnects.labels("age").inc()
             self.close(SLOW)
         else:

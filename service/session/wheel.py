@@ -56,7 +56,8 @@ class Wheel:
             turn_ends = time.perf_counter() + SLICE
             while self._tick < self._now():
                 self._tick += 1
-                slot = self._slots.pop(self._tick, set())
+                # Left in its place meanwhile: what is cleared or set anew while we yield must leave it.
+                slot = self._slots.get(self._tick, set())
                 while slot:
                     timed = slot.pop()
                     timed.due = 0
@@ -67,3 +68,4 @@ class Wheel:
                     if time.perf_counter() > turn_ends:
                         await asyncio.sleep(0)
                         turn_ends = time.perf_counter() + SLICE
+                self._slots.pop(self._tick, None)

@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from service.errors import SHUTDOWN, CommandFailed, ReplyError, Unavailable
+from service.hub import outbox as outbox_module
 from service.session import session as session_module
 from service.session import wheel as wheel_module
 from service.session.session import State
@@ -20,6 +21,7 @@ from tests.unit.fakes import EPOCH, FakeClient, LoopTime, World, publication, tu
 def _loop_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wheel_module, "time", LoopTime)
     monkeypatch.setattr(session_module, "time", LoopTime)
+    monkeypatch.setattr(outbox_module, "time", LoopTime)
 
 
 def _answers(client: FakeClient) -> list[Any]:
