@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import selectors
+import socket
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, cast
 
@@ -24,6 +25,8 @@ from service.session.wheel import Wheel
 from service.streams.followed import Start
 from service.streams.history import Page, Since
 from service.streams.position import below, to_offset
+from service.transports.parsers import Parsers
+from service.transports.websocket import WebSocketConnection
 
 P = ParamSpec("P")
 
@@ -408,3 +411,155 @@ class FakeClient:
     @property
     def close_code(self) -> int:
         return self.transport.closed[0].code if self.transport.closed else 0
+
+
+# WebSocket
+
+
+class FakeSocketTransport:
+    """An asyncio transport over one end of a socket pair; the other end is the client's.
+
+    What the socket does not take is kept and pauses writing, as a real transport with a write limit of 0.
+    """
+
+    def __init__(self) -> None:
+        self._ours, self._theirs = socket.socketpair()
+        for sock in (self._ours, self._theirs):
+            sock.setblocking(False)
+        self.protocol: Any = None
+        self.buffer = b""
+        self.paused = False
+        self.closing = False
+        self.aborted = False
+
+    def end(self) -> None:
+        self._ours.close()
+        self._theirs.close()
+
+    def get_extra_info(self, name: str) -> Any:
+        return self._ours if name == "socket" else None
+
+    def set_write_buffer_limits(self, high: int) -> None:
+        assert high == 0
+
+    def write(self, data: bytes) -> None:
+        if self.closing:
+            return
+        if not self.buffer:
+            try:
+                data = data[self._ours.send(data) :]
+            except BlockingIOError:
+                pass
+        if data:
+            was_empty = not self.buffer
+            self.buffer += data
+            if was_empty:
+                self.protocol.pause_writing()
+
+    def flush(self) -> None:
+        """The socket may have room again: what the event loop would notice."""
+        if self.buffer:
+            try:
+                self.buffer = self.buffer[self._ours.send(self.buffer) :]
+            except BlockingIOError:
+                return
+            if not self.buffer:
+                self.protocol.resume_writing()
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def close(self) -> None:
+        self.closing = True
+
+    def abort(self) -> None:
+        self.closing = self.aborted = True
+
+    def pause_reading(self) -> None:
+        assert not self.paused
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        assert self.paused
+        self.paused = False
+
+    def received(self) -> bytes:
+        """What the client finds in its socket now."""
+        found = b""
+        while True:
+            try:
+                data = self._theirs.recv(1 << 20)
+            except BlockingIOError:
+                return found
+            found += data
+
+
+class RawClient:
+    """A connection of the server, and a client that sends it bytes."""
+
+    def __init__(self, world: World, parsers: Parsers, *, connected: bool = True) -> None:
+        self.transport = FakeSocketTransport()
+        self.connection = WebSocketConnection(world.context, parsers, cast(asyncio.Transport, self.transport))
+        self.transport.protocol = self.connection
+        self.connections: set[Any] = {self.connection}
+        self.connection.attached(self.connections, b"")
+        if connected:
+            self.send(client_frame(b'{"id":1,"connect":{}}'))
+            self.session.outbox.flush()
+            self.transport.received()
+
+    @property
+    def session(self) -> Session:
+        return self.connection._session
+
+    def send(self, data: bytes) -> None:
+        self.connection.data_received(data)
+
+    def frames(self) -> list[tuple[int, bytes]]:
+        """What the client has received since the last time: opcodes and payloads."""
+        if not self.session.outbox.blocked:
+            self.session.outbox.flush()
+        return server_frames(self.transport.received())
+
+    @property
+    def close_code(self) -> int | None:
+        """The code of the close frame that came last."""
+        found = [payload for opcode, payload in self.frames() if opcode == CLOSE]
+        return int.from_bytes(found[-1][:2], "big") if found else None
+
+    def end(self) -> None:
+        """The connection is lost."""
+        self.connection.connection_lost(None)
+        self.transport.end()
+
+
+CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
+
+
+def client_frame(
+    payload: bytes, opcode: int = TEXT, *, fin: bool = True, mask: bytes = b"\x01\x02\x03\x04", width: int = 0
+) -> bytes:
+    """A masked frame. `width`: bytes of the extended length (2 or 8); 0: no more than are needed."""
+    size = len(payload)
+    width = width or (0 if size < 126 else 2 if size < 65_536 else 8)
+    marker = {0: size, 2: 126, 8: 127}[width]
+    head = bytes([0x80 * fin | opcode, 0x80 | marker])
+    extended = size.to_bytes(width, "big") if width else b""
+    masked = bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload))
+    return head + extended + mask + masked
+
+
+def server_frames(data: bytes) -> list[tuple[int, bytes]]:
+    """Take apart what a server has sent."""
+    found = []
+    while data:
+        assert data[0] & 0x80, "a server does not fragment"
+        assert not data[1] & 0x80, "a server does not mask"
+        size, at = data[1], 2
+        if size >= 126:
+            at = 4 if size == 126 else 10
+            size = int.from_bytes(data[2:at], "big")
+        assert len(data) >= at + size, "an incomplete frame"
+        found.append((data[0] & 0x0F, data[at : at + size]))
+        data = data[at + size :]
+    return found

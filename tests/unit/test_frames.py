@@ -1,0 +1,24 @@
+"""transports.frames: a server's text frames, with the shortest length that fits."""
+
+import pytest
+
+from service.transports.frames import text_frame
+from tests.unit.fakes import TEXT, server_frames
+
+
+@pytest.mark.parametrize(
+    ("size", "head"),
+    [
+        (0, b"\x81\x00"),
+        (125, b"\x81\x7d"),
+        (126, b"\x81\x7e\x00\x7e"),
+        (65_535, b"\x81\x7e\xff\xff"),
+        (65_536, b"\x81\x7f\x00\x00\x00\x00\x00\x01\x00\x00"),
+    ],
+)
+def test_text_frame(size: int, head: bytes) -> None:
+    """Final, unmasked, and the payload as it is."""
+    payload = bytes(size)
+    frame = text_frame(payload)
+    assert frame == head + payload
+    assert server_frames(frame) == [(TEXT, payload)]
