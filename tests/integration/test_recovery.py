@@ -97,6 +97,19 @@ async def test_trimmed_history_is_not_recovered(nodes: Nodes, redis: Redis, name
         assert await client.publications(channel, 1) == [given]
 
 
+async def test_a_deletion_among_what_is_left_does_not_hide_a_trim(
+    nodes: Nodes, redis: Redis, name: Name
+) -> None:
+    channel = name("log")
+    position = await _leave(nodes[0], channel, redis)
+    written = await add_many(redis, channel, range(50))
+    await redis.xdel(channel, f"{written[45].offset >> 12}-{written[45].offset & 4095}")
+    await redis.xtrim(channel, maxlen=10, approximate=False)
+    async with open_client(nodes[1].url) as client:
+        result = await client.recover(channel, position)
+        assert (result["was_recovering"], result.get("recovered", False)) == (True, False)
+
+
 async def test_trimmed_up_to_the_position_is_recovered(nodes: Nodes, redis: Redis, name: Name) -> None:
     channel = name("log")
     await add_many(redis, channel, range(50))

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from redis.asyncio import Redis
 
 from tests.support.checker import Given, add, add_many, check, entries
@@ -24,11 +25,11 @@ _PAYLOAD = "x" * 1000
 _FLOOD = 6000
 
 
-async def _flood(redis: Redis, channel: str, first: int, count: int) -> list[Given]:
+async def _flood(redis: Redis, channel: str, first: int, count: int, batch: int = 500) -> list[Given]:
     written = []
-    for start in range(first, first + count, 500):
-        end = min(start + 500, first + count)
-        # At once: the largest batches that a node can be given.
+    for start in range(first, first + count, batch):
+        end = min(start + batch, first + count)
+        # At once, so that batches are as large as they are meant to be.
         written += await add_many(redis, channel, ([n, _PAYLOAD] for n in range(start, end)), at_once=True)
     return written
 
@@ -48,14 +49,15 @@ def _publications(answers: list[dict[str, Any]]) -> list[Given]:
     return [Given(publication["offset"], publication["data"]) for publication in found]
 
 
+@pytest.mark.parametrize("batch", [20, 500])
 async def test_latest_has_the_newest_value_within_its_first_256_kb(
-    node: NodeProcess, redis: Redis, name: Name
+    batch: int, node: NodeProcess, redis: Redis, name: Name
 ) -> None:
     channel = name("latest")
     async with open_client(node.url) as reading, await RawClient.open(node.port) as stalled:
         await reading.subscribe(channel)
         await _join(stalled, channel)
-        written = await _flood(redis, channel, 0, _FLOOD)
+        written = await _flood(redis, channel, 0, _FLOOD, batch)
         while await reading.publications(channel, 1) != [written[-1]]:
             pass
         before = stalled.taken
@@ -165,7 +167,7 @@ async def test_unsubscribing_takes_pending_entries_along(node: NodeProcess, redi
         await reading.subscribe(channel)
         await _join(stalled, channel)
         await stalled.command({"id": 3, "subscribe": {"channel": other}})
-        written = await _flood(redis, channel, 0, _FLOOD)
+        written = await _flood(redis, channel, 0, _FLOOD, 20)
         while await reading.publications(channel, 1) != [written[-1]]:
             pass
         await stalled.command({"id": 4, "unsubscribe": {"channel": channel}})
