@@ -19,14 +19,9 @@ class Bench:
     command: Sequence[str]
     quick: bool = False
 
-    def lab(
-        self,
-        *,
-        limits: Mapping[str, int] | None = None,
-        namespaces: Mapping[str, Mapping[str, Any]] | None = None,
-    ) -> Lab:
+    def lab(self, settings: Mapping[str, Mapping[str, Any]] | None = None) -> Lab:
         """A fresh Redis and a fresh node: no row finds what another one left behind."""
-        return Lab(self.programs, self.command, limits=limits, namespaces=namespaces)
+        return Lab(self.programs, self.command, settings or {})
 
     def seconds(self, full: float) -> float:
         """How long to measure what a full run measures for `full` seconds."""

@@ -59,29 +59,24 @@ class Lab:
     Args:
         programs: the load side.
         command: the node's command line, see `Node`.
-        limits, namespaces: settings of the node, see `Node`.
+        settings: of the node, see `Node`.
     """
 
     def __init__(
         self,
         programs: Programs,
         command: Sequence[str],
-        *,
-        limits: Mapping[str, int] | None = None,
-        namespaces: Mapping[str, Mapping[str, Any]] | None = None,
+        settings: Mapping[str, Mapping[str, Any]],
     ) -> None:
         self._programs = programs
         self._command = command
-        self._limits = limits or {}
-        self._namespaces = namespaces or {}
+        self._settings = settings
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self.redis = stack.enter_context(EmbeddedRedis(port=0))
-            self.node = stack.enter_context(
-                Node(self._command, self.redis.url, self._limits, self._namespaces)
-            )
+            self.node = stack.enter_context(Node(self._command, self.redis.url, self._settings))
             self._stack = stack.pop_all()
         return self
 

@@ -25,8 +25,8 @@ DEFAULT_COMMAND = (sys.executable, "-m", "service", "serve", "--config", "{confi
 
 #: Namespaces of every node under test: plain, and with a coalescing interval.
 NAMESPACES: dict[str, dict[str, Any]] = {
-    "bench": {"mode": "log"},
-    "gather": {"mode": "log", "coalesce_ms": 50},
+    "namespaces.bench": {"mode": "log"},
+    "namespaces.gather": {"mode": "log", "coalesce_ms": 50},
 }
 
 
@@ -36,8 +36,7 @@ class Node:
     Args:
         command: its command line; `{config}` stands for the path of its configuration.
         redis_url: the Redis it reads from.
-        limits: settings under `limits` that are not the defaults.
-        namespaces: further settings of namespaces, by name.
+        settings: what is not the default, by section: "limits", "namespaces.bench", ….
 
     Raises:
         BenchError: it does not get ready; the text holds its last words.
@@ -47,20 +46,18 @@ class Node:
         self,
         command: Sequence[str],
         redis_url: str,
-        limits: Mapping[str, int],
-        namespaces: Mapping[str, Mapping[str, Any]],
+        settings: Mapping[str, Mapping[str, Any]],
     ) -> None:
         self.port, self.admin_port = free_port(), free_port()
         scratch = Path(tempfile.mkdtemp(prefix="streamgate-bench-"))
         config = scratch / "node.toml"
-        server = {"host": "127.0.0.1", "port": self.port}
         sections: dict[str, Mapping[str, Any]] = {
-            "server": {**server, "admin_port": self.admin_port},
+            "server": {"host": "127.0.0.1", "port": self.port, "admin_port": self.admin_port},
             "redis": {"url": redis_url},
+            **NAMESPACES,
         }
-        sections["limits"] = dict(limits)
-        for name in {**NAMESPACES, **namespaces}:
-            sections[f"namespaces.{name}"] = {**NAMESPACES.get(name, {}), **namespaces.get(name, {})}
+        for name, section in settings.items():
+            sections[name] = {**sections.get(name, {}), **section}
         config.write_text(_toml(sections))
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the node
         words = [word.replace("{config}", str(config)) for word in command]

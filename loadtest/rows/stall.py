@@ -103,7 +103,7 @@ def slow(bench: Bench) -> list[Figure]:
     calm: list[float] = []
     stuck: list[float] = []
     # The window is part of the baseline, so it is full before the measurement.
-    with bench.lab(limits=limits, namespaces={"bench": {"window_size": SLOW_RATE}}) as lab:
+    with bench.lab({"limits": limits, "namespaces.bench": {"window_size": SLOW_RATE}}) as lab:
         readers = lab.crowd(connections=READERS)
 
         def p99(seconds: float) -> float:
