@@ -22,7 +22,13 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from service import channels
 from service.channels import Namespace
@@ -177,8 +183,8 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Environment over file: the file's values come in as init settings."""
-        return env_settings, init_settings
+        """What `load` has put together, and nothing else: it decides what wins."""
+        return (init_settings,)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -257,16 +263,15 @@ def load(path: Path | None = None, overrides: dict[str, Any] | None = None) -> S
         except tomllib.TOMLDecodeError as exc:
             raise ConfigError(f"{path}: not valid TOML: {exc}") from None
     _refuse_unknown_environment()
+    # So that one variable for one key of a shipped namespace changes that key alone.
+    shipped = {name: namespace.model_dump() for name, namespace in _shipped_namespaces().items()}
     try:
-        settings = Settings(**values)
-        if overrides:
-            merged = _merge(settings.model_dump(exclude_unset=True), overrides)
-            settings = Settings.model_validate(merged)
+        environment = EnvSettingsSource(Settings)()
+        return Settings(**_merge(_merge({"namespaces": shipped} | values, environment), overrides or {}))
     except ValidationError as exc:
         raise ConfigError("\n".join(_explain(source, error) for error in exc.errors())) from None
     except SettingsError as exc:  # a variable that should hold JSON and does not
         raise ConfigError(f"environment: {exc}; allowed: JSON, or one variable for each key") from None
-    return settings
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -288,6 +293,7 @@ def _explain(source: str, error: Any) -> str:
         return f"{source}: {allowed}"
     if error["type"] == "extra_forbidden":
         return f"{source}: {key}: no such setting; see docs/configuration.md for all of them"
-    secret = key.endswith("url")
-    read = "a value that is not shown" if secret else repr(error.get("input"))
+    read = repr(error.get("input"))
+    if key.endswith("url") or "://" in read:  # it may hold a password
+        read = "a value that is not shown"
     return f"{source}: {key}: read {read}; allowed: {allowed[0].lower()}{allowed[1:]}"

@@ -31,7 +31,10 @@ def origin_allowed(origin: str | None, host: str | None, allowed: tuple[str, ...
         return True
     if allowed:
         return origin in allowed
-    return urlsplit(origin).netloc == host
+    try:
+        return urlsplit(origin).netloc == host
+    except ValueError:  # no URL at all
+        return False
 
 
 def websocket_endpoint(context: Context) -> Callable[[WebSocket], Awaitable[None]]:
