@@ -6,7 +6,7 @@ from prometheus_client.core import Metric
 from service.metrics import Metrics
 
 _FOREIGN = ("process_", "python_")
-_LABELS = set("transport code reason method namespace result kind command link version le".split())
+_LABELS = {"transport", "code", "reason", "method", "namespace", "result", "kind", "command", "link", "version"}
 
 
 def _instruments(metrics: Metrics) -> list[Metric]:
