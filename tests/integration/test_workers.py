@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -61,3 +63,26 @@ async def test_each_worker_serves_and_has_probes_and_metrics_of_its_own(
         except OSError:
             continue
         raise AssertionError(f"worker {worker} outlived its parent")
+
+
+async def test_workers_end_with_their_parent(start_node: StartNode, redis_process: RedisProcess) -> None:
+    """Killed without a word, it leaves no node that nobody can reach with a signal."""
+    node = await start_node(redis_process.url, {"server": {"workers": 2}})
+    workers = node.children()
+    try:
+        node.kill()
+
+        async def gone() -> bool:
+            for worker in range(2):
+                try:
+                    await http.get(node.admin_port + worker, "/livez")
+                except OSError:
+                    continue
+                return False
+            return True
+
+        await eventually(gone, "no worker answers")
+    finally:
+        for pid in workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)

@@ -98,6 +98,12 @@ class ChildProcess:
                 cwd=self.cwd,
             )
 
+    def children(self) -> list[int]:
+        """Process ids of its children; none where the kernel does not tell."""
+        assert self._process is not None
+        path = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        return [int(pid) for pid in path.read_text().split()] if path.exists() else []
+
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal; nothing if it has ended."""
         if self._process is not None and self._process.poll() is None:
