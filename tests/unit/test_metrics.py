@@ -6,7 +6,10 @@ from prometheus_client.core import Metric
 from service.metrics import Metrics
 
 _FOREIGN = ("process_", "python_")
-_LABELS = {"transport", "code", "reason", "method", "namespace", "result", "kind", "command", "link", "version"}
+_LABELS = {
+    *("transport", "code", "reason", "method", "namespace"),
+    *("result", "kind", "command", "link", "version"),
+}
 
 
 def _instruments(metrics: Metrics) -> list[Metric]:

@@ -1,0 +1,231 @@
+"""streams.history: pages, recoveries and epochs, as the real Redis answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+import pytest_asyncio
+from pydantic import SecretStr
+from redis.asyncio import Redis
+
+from service.channels import Namespace
+from service.config import RedisSettings
+from service.errors import CommandFailed, ReplyError
+from service.hub.publication import Publication
+from service.metrics import Metrics
+from service.streams.commands import Commands
+from service.streams.history import EPOCH_TTL, History, Since
+from service.streams.keys import Keys
+from service.streams.position import MAX_MS, SATURATED, from_offset
+from tests.support.redis_process import RedisProcess
+from tests.unit.fakes import turns
+
+Name = Callable[[str], str]
+LOG = Namespace()
+
+
+@pytest_asyncio.fixture
+async def history(redis_process: RedisProcess) -> AsyncIterator[History]:
+    metrics = Metrics()
+    commands = Commands(RedisSettings(url=SecretStr(redis_process.url)), metrics)
+    running = asyncio.create_task(commands.run())
+    await asyncio.wait_for(commands.wait_connected(), 10)
+    yield History(commands, Keys(""), 1000, metrics)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await turns()
+
+
+async def _write(redis: Redis, key: str, *ids: int | str) -> None:
+    pipeline = redis.pipeline(transaction=False)
+    for each in ids:
+        pipeline.xadd(key, {"data": "1"}, id=each if isinstance(each, str) else f"{each}-0")
+    await pipeline.execute()
+
+
+def _ids(publications: list[Publication]) -> list[int]:
+    return [p.id[0] for p in publications]
+
+
+# Recovery
+
+
+async def test_since(history: History, redis: Redis, name: Name) -> None:
+    """All that came after a position, and where the stream stands."""
+    key = name("log")
+    await _write(redis, key, 1, 2, 3, 4)
+    found = await history.since(key, LOG, (2, 0), 10)
+    assert (found.complete, _ids(found.publications), found.top) == (True, [3, 4], (4, 0))
+    assert _ids((await history.since(key, LOG, (0, 0), 10)).publications) == [1, 2, 3, 4]
+    assert await history.since(key, LOG, (4, 0), 10) == Since(True, [], (4, 0))
+
+
+@pytest.mark.parametrize(("limit", "complete"), [(3, True), (2, False)])
+async def test_since_is_bounded(
+    limit: int, complete: bool, history: History, redis: Redis, name: Name
+) -> None:
+    """More than was asked for is not complete, be the position there or not."""
+    key = name("log")
+    await _write(redis, key, 1, 2, 3, 4)
+    assert (await history.since(key, LOG, (1, 0), limit)).complete is complete
+    await redis.xdel(key, "1-0")
+    await _write(redis, key, 5)
+    await redis.xdel(key, "2-0")
+    # 3, 4, 5 after the deleted 2; the head is gone as well, so only a position above it can be proved
+    assert (await history.since(key, LOG, (3, 0), limit)).complete
+
+
+async def test_a_trimmed_position_is_not_complete(history: History, redis: Redis, name: Name) -> None:
+    """Nothing comes along; the top is told."""
+    key = name("log")
+    await _write(redis, key, *range(1, 11))
+    await redis.xtrim(key, maxlen=3, approximate=False)
+    assert await history.since(key, LOG, (5, 0), 10) == Since(False, [], (10, 0))
+    assert _ids((await history.since(key, LOG, (8, 0), 10)).publications) == [9, 10]
+    assert not (await history.since(key, LOG, (0, 0), 10)).complete
+
+
+async def test_a_position_deleted_from_the_middle(history: History, redis: Redis, name: Name) -> None:
+    """Whoever deletes an entry does so on purpose."""
+    key = name("log")
+    await _write(redis, key, 1, 2, 3, 4)
+    await redis.xdel(key, "2-0")
+    found = await history.since(key, LOG, (2, 0), 10)
+    assert (found.complete, _ids(found.publications)) == (True, [3, 4])
+
+
+async def test_a_stream_written_anew(history: History, redis: Redis, name: Name) -> None:
+    """Lower ids, higher ids, or around the position: none is taken for the old stream."""
+    key = name("log")
+    for new in ([1, 2], [8, 9], [4, 6, 9]):
+        await redis.delete(key)
+        await _write(redis, key, *new)
+        assert not (await history.since(key, LOG, (5, 0), 10)).complete
+    await redis.delete(key)
+    assert not (await history.since(key, LOG, (5, 0), 10)).complete
+    assert await history.since(key, LOG, (0, 0), 10) == Since(True, [], (0, 0))
+
+
+async def test_equal_recoveries_share_one_read(history: History, redis: Redis, name: Name) -> None:
+    """A reconnect storm costs one; one who goes away takes nothing from the others."""
+    key = name("log")
+    await _write(redis, key, 1, 2)
+    before = history._metrics.registry.get_sample_value("streamgate_history_reads_total") or 0
+    asking = [asyncio.create_task(history.since(key, LOG, (1, 0), 10)) for _ in range(20)]
+    await asyncio.sleep(0)
+    asking[0].cancel()
+    found = await asyncio.gather(*asking[1:])
+    assert all(_ids(each.publications) == [2] for each in found)
+    assert history._metrics.registry.get_sample_value("streamgate_history_reads_total") == before + 1
+    await _write(redis, key, 3)
+    assert _ids((await history.since(key, LOG, (1, 0), 10)).publications) == [2, 3]
+
+
+async def test_a_key_that_is_no_stream(history: History, redis: Redis, name: Name) -> None:
+    """The error is Redis' own."""
+    key = name("log")
+    await redis.set(key, "x")
+    with pytest.raises(CommandFailed, match="WRONGTYPE"):
+        await history.since(key, LOG, (0, 0), 10)
+    with pytest.raises(CommandFailed, match="WRONGTYPE"):
+        await history.page(key, LOG, None, 10, reverse=False)
+    with pytest.raises(CommandFailed, match="WRONGTYPE"):
+        await history.newest(key, LOG)
+
+
+async def test_ids_beyond_offsets(history: History, redis: Redis, name: Name) -> None:
+    """108."""
+    key = name("log")
+    await _write(redis, key, MAX_MS)
+    for call in (history.since(key, LOG, (0, 0), 10), history.page(key, LOG, None, 10, reverse=False)):
+        with pytest.raises(ReplyError) as info:
+            await call
+        assert info.value.code == 108
+
+
+# The newest
+
+
+async def test_newest_passes_over_the_undeliverable(history: History, redis: Redis, name: Name) -> None:
+    """One of the last few; none where there is none."""
+    key = name("log")
+    assert await history.newest(key, LOG) is None
+    await _write(redis, key, 1, 2)
+    await redis.xadd(key, {"data": "{"}, id="3-0")
+    newest = await history.newest(key, LOG)
+    assert newest is not None
+    assert newest.id == (2, 0)
+
+
+# Pages
+
+
+async def _page(
+    history: History, key: str, since: tuple[int, int] | None, limit: int, *, reverse: bool = False
+) -> list[int]:
+    return _ids((await history.page(key, LOG, since, limit, reverse=reverse)).publications)
+
+
+async def test_pages(history: History, redis: Redis, name: Name) -> None:
+    """Forwards and backwards, from the end or from a position, which is not among them."""
+    key = name("log")
+    assert await _page(history, key, None, 10) == []
+    await _write(redis, key, *range(1, 8))
+    assert await _page(history, key, None, 3) == [1, 2, 3]
+    assert await _page(history, key, (3, 0), 3) == [4, 5, 6]
+    assert await _page(history, key, (6, 0), 3) == [7]
+    assert await _page(history, key, None, 3, reverse=True) == [7, 6, 5]
+    assert await _page(history, key, (5, 0), 10, reverse=True) == [4, 3, 2, 1]
+    page = await history.page(key, LOG, None, 0, reverse=False)
+    assert (page.publications, page.top) == ([], (7, 0))
+
+
+@pytest.mark.parametrize("limit", [1, 3, 7, 100])
+@pytest.mark.parametrize("reverse", [False, True])
+async def test_paging_by_offsets_reaches_everything(
+    limit: int, reverse: bool, history: History, redis: Redis, name: Name
+) -> None:
+    """A run of ids that share a saturated offset is neither cut nor a circle."""
+    key = name("log")
+    ids = [(6, 0), *((7, SATURATED - 2 + i) for i in range(12)), (8, 0), (8, 1), (9, SATURATED + 5), (10, 0)]
+    await _write(redis, key, *(f"{ms}-{seq}" for ms, seq in ids))
+    seen: list[tuple[int, int]] = []
+    since = None
+    for _ in range(50):
+        page = (await history.page(key, LOG, since, limit, reverse=reverse)).publications
+        if not page:
+            break
+        new = [p.id for p in page if p.id not in seen]
+        assert new, "a circle"
+        seen += new
+        since = from_offset(page[-1].offset, reverse=reverse)
+    assert sorted(seen) == ids
+    if not reverse:
+        assert seen == ids
+
+
+# Epochs
+
+
+async def test_an_epoch_is_made_once(history: History, redis: Redis, name: Name) -> None:
+    """All who ask get the same; while there is no stream it expires, afterwards it stays."""
+    key = name("log")
+    found = await asyncio.gather(*(history.epoch(key) for _ in range(5)))
+    assert len(set(found)) == 1
+    assert 0 < await redis.ttl(Keys("").epoch(key)) <= EPOCH_TTL
+    await _write(redis, key, 1)
+    assert await history.epoch(key) == found[0]
+    assert await redis.ttl(Keys("").epoch(key)) == -1
+    assert await history.epochs([key, name("log")]) == [found[0], None]
+
+
+async def test_another_life_has_another_epoch(history: History, redis: Redis, name: Name) -> None:
+    """Unless nothing was lost, and the old one may be written again."""
+    key = name("log")
+    first = await history.epoch(key)
+    await redis.delete(Keys("").epoch(key))
+    assert await history.epoch(key, otherwise=first) == first
+    await redis.delete(Keys("").epoch(key))
+    assert await history.epoch(key) != first
