@@ -71,7 +71,9 @@ class RedisSettings(_Section):
         SecretStr("redis://127.0.0.1:6379/0"),
         description="redis://, rediss:// or unix:// URL; may hold a password",
     )
-    key_prefix: str = Field("", description="stands before every channel in the stream's key")
+    key_prefix: str = Field(
+        "", pattern=r"^[^{}]*$", description="stands before every channel in the stream's key; without braces"
+    )
     timeout_seconds: float = Field(
         1.5,
         gt=0,

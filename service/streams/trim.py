@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import secrets
 import time
 from collections.abc import Callable
@@ -74,7 +75,7 @@ class Trimmer:
             Unavailable, CommandFailed: as `Commands.execute`.
         """
         cursor = b"0"
-        pattern = self._keys.prefix + "*"
+        pattern = re.sub(r"[*?\[\]\\]", r"\\\g<0>", self._keys.prefix) + "*"
         while True:
             reply = await self._commands.execute(
                 "SCAN", cursor, "MATCH", pattern, "COUNT", SCAN_COUNT, "TYPE", "stream"
