@@ -12,6 +12,7 @@ from service.channels import Namespace
 from service.errors import UndeliverableEntry
 from service.streams.entries import decode
 from service.transports.json_websocket import JSON_WEBSOCKET
+from tests.unit.fakes import server_frames
 
 NAMESPACE = Namespace(numeric_fields=frozenset({"price", "n"}))
 MAX_BYTES = 400
@@ -68,9 +69,8 @@ def test_decode(fields: list[bytes], entry_id: tuple[int, int]) -> None:
     snapshot = orjson.loads(publication.snapshot())
     assert snapshot.pop("tags") == {**found.pop("tags", {}), "snapshot": "true"}
     assert snapshot == found
-    push = orjson.loads(
-        JSON_WEBSOCKET.publications("chat:é", [publication]).split(b"{", 1)[1].join([b"{", b""])
-    )
+    ((_, frame),) = server_frames(JSON_WEBSOCKET.publications("chat:é", [publication]))
+    push = orjson.loads(frame)
     assert push["push"]["channel"] == "chat:é"
 
 
