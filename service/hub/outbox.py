@@ -18,6 +18,9 @@ from service.hub.publication import WireFormat
 #: conflate, less would cost more system calls.
 PIECE = 65_536
 
+#: Chunks that are joined before their bytes are counted.
+FEW = 256
+
 
 class Owner(Protocol):
     """Whose output it is: a session."""
@@ -154,11 +157,11 @@ class Outbox:
         if len(pending) == 1 and not self.blocked:  # nearly always
             self.write(pending.pop())
         while pending and not self.blocked:
-            if sum(map(len, pending)) <= PIECE:
-                data = b"".join(pending)
-                pending.clear()
-            else:
+            # Few chunks nearly always make a small piece: counting their bytes first would cost more.
+            if len(pending) > FEW or len(data := b"".join(pending)) > PIECE:
                 data = self._take_piece()
+            else:
+                pending.clear()
             self.write(data)
         while self.conflated and not self.blocked:
             self.write(self._take_conflated())
