@@ -21,11 +21,9 @@ from service.api.page import WEB, page
 from service.config import Settings
 from service.hub.flusher import Flusher
 from service.hub.hub import Hub
-from service.hub.outbox import Outbox
 from service.hub.window import WindowBudget
 from service.metrics import Metrics
 from service.session.context import Context
-from service.session.session import Session
 from service.session.tasks import Tasks
 from service.session.wheel import Wheel
 from service.streams.commands import Commands
@@ -47,14 +45,13 @@ LAG_PERIOD = 0.1
 
 
 class Node:
-    """One node: the tail, the hub, and what sessions share. Use as `async with node:`."""
+    """One node: the tail, the hub, and what sessions share. Use as `async with node.running():`."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.metrics = metrics = Metrics()
         self.draining = False
         self._longest_lag = 0.0
-        self._looked_at = time.monotonic()
         redis, limits = settings.redis, settings.limits
         keys = Keys(redis.key_prefix)
         self.commands = Commands(redis, metrics)
@@ -65,7 +62,6 @@ class Node:
             WindowBudget(limits.window_total_bytes),
             redis.unfollow_seconds,
             self.redis_time,
-            _on_gap,
             metrics,
         )
         self.tail = Tail(redis, keys, history, self.hub, limits.publication_bytes, metrics)
@@ -123,8 +119,7 @@ class Node:
         while True:
             before = time.monotonic()
             await asyncio.sleep(LAG_PERIOD)
-            self._looked_at = time.monotonic()
-            lag = max(0.0, self._looked_at - before - LAG_PERIOD)
+            lag = max(0.0, time.monotonic() - before - LAG_PERIOD)
             self._longest_lag = max(self._longest_lag, lag)
             self.metrics.loop_lag.observe(lag)
 
@@ -155,12 +150,6 @@ def _must_not_end(task: asyncio.Task[None]) -> None:
     if not task.cancelled():
         logger.critical("the node cannot go on", exc_info=task.exception())
         signal.raise_signal(signal.SIGTERM)
-
-
-def _on_gap(outbox: Outbox, channel: str) -> None:
-    owner = outbox.owner
-    assert isinstance(owner, Session)
-    owner.unsubscribed(channel)
 
 
 def build_public_app(node: Node) -> Starlette:

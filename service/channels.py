@@ -44,7 +44,7 @@ class Namespace(BaseModel):
     numeric_fields: frozenset[str] = Field(
         frozenset(), description="flat XADD fields that become JSON numbers"
     )
-    coalesce_ms: Annotated[int, Field(ge=0, le=10_000)] = Field(
+    coalesce_ms: Annotated[int, Field(ge=0, le=1000)] = Field(
         0, description="milliseconds to gather before a write; 0: at once"
     )
     window_size: int = Field(1000, ge=0, description="publications a node keeps in memory per channel")

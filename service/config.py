@@ -91,7 +91,10 @@ class RedisSettings(_Section):
         5.0, ge=0, le=3600, description="a channel without subscribers is followed this much longer"
     )
     trim_seconds: float = Field(
-        60.0, ge=0, le=86_400, description="one node trims all streams once in so long; 0: never"
+        60.0,
+        ge=0,
+        le=86_400,
+        description="one node trims all streams once in so long; 0: never, and history_ttl is void",
     )
 
     @field_validator("url")
@@ -198,13 +201,18 @@ class Settings(BaseSettings):
                 )
         if self.default_namespace is not None and self.default_namespace not in self.namespaces:
             raise ValueError(
-                f"default_namespace: one of the configured namespaces ({', '.join(self.namespaces)})"
+                f"default_namespace: read {self.default_namespace!r}; "
+                f"allowed: one of the configured namespaces ({', '.join(self.namespaces)})"
             )
         if self.limits.message_bytes < self.limits.publication_bytes:
-            raise ValueError("limits.message_bytes: at least limits.publication_bytes")
+            raise ValueError(
+                f"limits.message_bytes: read {self.limits.message_bytes}; "
+                f"allowed: at least limits.publication_bytes ({self.limits.publication_bytes})"
+            )
         if self.limits.commands_burst < self.limits.subscriptions:
             raise ValueError(
-                "limits.commands_burst: at least limits.subscriptions, "
+                f"limits.commands_burst: read {self.limits.commands_burst}; "
+                f"allowed: at least limits.subscriptions ({self.limits.subscriptions}), "
                 "since a client that reconnects resubscribes to all at once"
             )
         return self

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Sequence
 from typing import Protocol
+
+logger = logging.getLogger(__name__)
 
 #: Seconds between two waves.
 WAVE = 0.1
@@ -28,4 +31,7 @@ async def drain(connections: Sequence[Closable], seconds: float) -> None:
         if start:
             await asyncio.sleep(WAVE)
         for connection in waiting[start : start + size]:
-            connection.shutdown()
+            try:
+                connection.shutdown()
+            except Exception:  # the others are to be told all the same
+                logger.exception("a connection could not be closed")

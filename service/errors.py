@@ -5,7 +5,7 @@
     ├── Unavailable          Redis cannot answer now; the same call may work later
     ├── CommandFailed        Redis answered with an error
     ├── UndeliverableEntry   a stream entry that no client can be given
-    └── ReplyError           what a client command is answered with (PROTOCOL.md, "Reply errors")
+    └── ReplyError           what a client command is answered with (docs/protocol.md, "Errors")
 
 `Disconnect` is not an exception: it names why a session ends. The range of its code tells
 the client what to do (docs/protocol.md, "Closing"): 3000-3499 and 4000-4499 reconnect,
@@ -41,7 +41,7 @@ class ReplyError(StreamgateError):
     """A client's command was refused.
 
     Args:
-        code: as listed in PROTOCOL.md, "Reply errors"; below 100 never used.
+        code: as listed in docs/protocol.md, "Errors"; below 100 never used.
         message: what the client is told; holds nothing secret.
         temporary: whether the client may try the same command again.
     """
@@ -93,11 +93,6 @@ def not_available(what: str = "not available") -> ReplyError:
     return ReplyError(108, what)
 
 
-def too_many_requests() -> ReplyError:
-    """111: slow down and try again."""
-    return ReplyError(111, "too many requests", temporary=True)
-
-
 def unrecoverable_position() -> ReplyError:
     """112: the client asked (flag 2) to be refused rather than to go on with a gap."""
     return ReplyError(112, "unrecoverable position")
@@ -109,20 +104,13 @@ class Disconnect(NamedTuple):
     code: int
     reason: str
 
-    @property
-    def reconnect(self) -> bool:
-        """Whether the client will try again, by the code's range."""
-        return not (3500 <= self.code <= 3999 or 4500 <= self.code <= 4999)
-
 
 SHUTDOWN = Disconnect(3001, "shutdown")
 SERVER_ERROR = Disconnect(3004, "internal server error")
 SLOW = Disconnect(3008, "slow")
-INSUFFICIENT_STATE = Disconnect(3010, "insufficient state")
 NO_PONG = Disconnect(3012, "no pong")
 BAD_REQUEST = Disconnect(3501, "bad request")
 STALE = Disconnect(3502, "stale")
-CHANNEL_LIMIT = Disconnect(3505, "channel limit")
 INAPPROPRIATE_PROTOCOL = Disconnect(3506, "inappropriate protocol")
 TOO_MANY_ERRORS = Disconnect(3509, "too many errors")
 

@@ -50,7 +50,7 @@ class Metrics:
         self.connection_duration = histogram(
             "connection_duration_seconds",
             "Life of a connection.",
-            buckets=(1, 10, 60, 600, 3600, 21_600, 86_400),
+            buckets=DURATION_BUCKETS,
         )
         self.handshake = histogram("handshake_seconds", "Accept of a connection to the answer to connect.")
         self.admission_rejected = counter(
@@ -66,7 +66,9 @@ class Metrics:
         # Ingress
         self.published = counter("published_total", "Publications written for clients.", "namespace")
         self.publish_seconds = histogram("publish_seconds", "XADD, as seen by the node.")
-        self.publish_rejected = counter("publish_rejected_total", "Publications refused.", "reason")
+        self.publish_rejected = counter(
+            "publish_rejected_total", "Publications of clients refused, by error code.", "reason"
+        )
         self.entries = counter("entries_total", "Stream entries read by the tail.", "namespace")
         self.undeliverable = counter(
             "entries_undeliverable_total", "Stream entries that no client can be given.", "reason"
@@ -103,7 +105,7 @@ class Metrics:
         self.tail_errors = counter("tail_errors_total", "Reads of a channel that failed.", "kind")
         self.redis_seconds = histogram("redis_seconds", "Round trips to Redis.", "command")
         self.redis_errors = counter("redis_errors_total", "Calls unanswered or refused.", "kind")
-        self.redis_reconnects = counter("redis_reconnects_total", "Connections to Redis made anew.", "link")
+        self.redis_reconnects = counter("redis_reconnects_total", "Connections to Redis lost.", "link")
         self.clock_offset = gauge("clock_offset_seconds", "Redis' clock minus this node's.")
         self.trimmed = counter("trimmed_entries_total", "Entries trimmed for foreign producers.", "namespace")
         self.trim_seconds = gauge("trim_seconds", "Duration of the last walk over all streams.")

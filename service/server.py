@@ -11,10 +11,11 @@ import resource
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from multiprocessing.context import SpawnProcess
 from types import FrameType
-from typing import cast
+from typing import Protocol, cast, runtime_checkable
 
 import uvicorn
 
@@ -29,6 +30,14 @@ logger = logging.getLogger(__name__)
 #: Seconds that sessions have to end after the last wave; then they are cut off. A client that never
 #: reads must not hold the process.
 GRACE = 6
+
+
+@runtime_checkable
+class Abortable(Protocol):
+    """A detached connection."""
+
+    def abort(self) -> None:
+        """Cut it at once."""
 
 
 class _Server(uvicorn.Server):
@@ -64,15 +73,25 @@ class _Server(uvicorn.Server):
         for server in self.servers:
             server.close()
         connections = cast("list[Closable]", list(self.server_state.connections))
-        await drain(connections, settings.drain_seconds)
-        self.should_exit = True
+        try:
+            await drain(connections, settings.drain_seconds)
+        finally:
+            self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        if self._draining is not None and not self.should_exit:
-            await self._draining
+        if self._draining is not None:
+            self._draining.cancel()  # it has ended, unless a second signal came
+            await asyncio.gather(self._draining, return_exceptions=True)
         await super().shutdown(sockets)
         for connection in list(self.server_state.connections):
-            connection.transport.abort()
+            if isinstance(connection, Abortable):
+                connection.abort()
+            else:  # uvicorn's own: HTTP, or a WebSocket in its handshake
+                connection.transport.abort()
+
+
+#: Seconds before a worker that died is replaced: one that dies at once must not take the machine.
+RESTART_SECONDS = 1.0
 
 
 class _AdminServer(uvicorn.Server):
@@ -202,7 +221,7 @@ def _run_workers(settings: Settings) -> int:
         process.start()
         return process
 
-    workers = [start(index) for index in range(server.workers)]
+    workers: list[SpawnProcess] = []
 
     def stop(sig: int, frame: FrameType | None) -> None:
         stopping.append(sig)
@@ -212,6 +231,7 @@ def _run_workers(settings: Settings) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+    workers += [start(index) for index in range(server.workers)]
     status = 0
     while any(process.is_alive() for process in workers):
         multiprocessing.connection.wait([process.sentinel for process in workers if process.is_alive()])
@@ -225,6 +245,7 @@ def _run_workers(settings: Settings) -> int:
                 sys.stderr.write(
                     f"streamgate: worker {index} ended with {process.exitcode}; starting another\n"
                 )
+                time.sleep(RESTART_SECONDS)
                 workers[index] = start(index)
     keeper.close()
     return status

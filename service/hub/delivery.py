@@ -1,11 +1,12 @@
 """The delivery modes: what happens to a batch where a subscriber's socket is full.
 
-One function for each mode; another mode is another function here and a name in `channels.Mode`.
+One `Delivery` for each mode; another mode is another one here, and a name in `channels.Mode`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from service.channels import Mode
 from service.hub.outbox import Outbox
@@ -29,4 +30,18 @@ def _latest(outbox: Outbox, channel: str, publications: list[Publication], chunk
     return len(publications) - 1 + outbox.conflate(channel, chunk)
 
 
-BLOCKED: dict[Mode, Blocked] = {"log": _log, "latest": _latest}
+class Delivery(NamedTuple):
+    """A mode.
+
+    `keeps_all`: every publication counts, so gaps are told, recoveries are complete, and bursts are
+    split; otherwise the newest is enough, everywhere.
+    """
+
+    blocked: Blocked
+    keeps_all: bool
+
+
+DELIVERIES: dict[Mode, Delivery] = {
+    "log": Delivery(_log, keeps_all=True),
+    "latest": Delivery(_latest, keeps_all=False),
+}

@@ -1,7 +1,7 @@
 """Writing pending output, in slices, so that no fan-out stalls the event loop.
 
 A batch is appended to all its subscribers' outboxes in one step; then the touched outboxes are
-flushed in turn, `SLICE` seconds at a time. Only the flusher and `Outbox.unblock` write to sockets.
+flushed in turn, `SLICE` seconds at a time.
 """
 
 from __future__ import annotations
@@ -47,6 +47,17 @@ class Flushable(Protocol):
         """Drop everything and have the session closed as slow."""
 
 
+class Later:
+    """What is gathered until an interval ends. The fan-out appends here itself."""
+
+    __slots__ = ("bytes", "outboxes")
+
+    def __init__(self) -> None:
+        self.outboxes: list[Flushable] = []
+        #: Bytes fanned out to them for this interval.
+        self.bytes = 0
+
+
 class Flusher:
     """Flushes outboxes; keeps the account of what all of them hold.
 
@@ -59,10 +70,10 @@ class Flusher:
         self._held_limit = held_limit
         #: To be flushed now. The fan-out appends here itself.
         self.now: deque[Flushable] = deque()
-        self._later: dict[int, list[Flushable]] = {}
+        self._later: dict[int, Later] = {}
         self._scheduled = False
         self._drained = asyncio.Event()
-        #: Bytes fanned out since there was last nothing to flush.
+        #: Bytes fanned out, to be flushed now, since there was last nothing to flush.
         self.backlog = 0
         #: Bytes held by blocked outboxes.
         self.held = 0
@@ -76,16 +87,18 @@ class Flusher:
             self._scheduled = True
             self._loop.call_soon(self._slice)
 
-    def later(self, interval_ms: int) -> list[Flushable]:
-        """The list to append outboxes to that shall be flushed when the interval ends."""
-        outboxes = self._later.get(interval_ms)
-        if outboxes is None:
-            outboxes = self._later[interval_ms] = []
+    def later(self, interval_ms: int) -> Later:
+        """What is to be flushed when the interval ends."""
+        later = self._later.get(interval_ms)
+        if later is None:
+            later = self._later[interval_ms] = Later()
             self._loop.call_later(interval_ms / 1000, self._interval_ended, interval_ms)
-        return outboxes
+        return later
 
     def _interval_ended(self, interval_ms: int) -> None:
-        for outbox in self._later.pop(interval_ms):
+        later = self._later.pop(interval_ms)
+        self.backlog += later.bytes
+        for outbox in later.outboxes:
             if outbox.due == interval_ms:  # else flushed meanwhile, or due at a shorter interval's end
                 outbox.due = NOW
                 self.now.append(outbox)
@@ -117,7 +130,7 @@ class Flusher:
 
     async def drained(self) -> None:
         """Return when less than `MAX_BACKLOG` waits to be written."""
-        while self.backlog > MAX_BACKLOG:
+        while self.backlog + sum(later.bytes for later in self._later.values()) > MAX_BACKLOG:
             self._drained.clear()
             await self._drained.wait()
 

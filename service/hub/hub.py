@@ -9,7 +9,7 @@ from typing import Protocol
 from service import channels
 from service.channels import Namespace
 from service.errors import StreamgateError
-from service.hub.delivery import BLOCKED
+from service.hub.delivery import DELIVERIES
 from service.hub.flusher import Flusher
 from service.hub.outbox import PIECE, Outbox
 from service.hub.publication import Publication, WireFormat
@@ -54,7 +54,6 @@ class Channel:
     """A followed channel: its position, its window, and its subscribers by wire format."""
 
     __slots__ = (
-        "_users",
         "cursor",
         "epoch",
         "label",
@@ -63,6 +62,7 @@ class Channel:
         "namespace",
         "started",
         "subscribers",
+        "users",
         "window",
     )
 
@@ -79,16 +79,8 @@ class Channel:
         self.started: asyncio.Task[None] | None = None
         #: Runs while nobody uses the channel any more; then it is unfollowed.
         self.linger: asyncio.TimerHandle | None = None
-        self._users = 0
-
-    @property
-    def used(self) -> bool:
-        """Whether anybody holds the channel or is subscribed."""
-        return self._users > 0
-
-    def use(self, change: int) -> None:
-        """One more user, or one less."""
-        self._users += change
+        #: Who holds the channel, or is subscribed.
+        self.users = 0
 
     def outboxes(self) -> Iterator[Outbox]:
         """All who are subscribed."""
@@ -107,7 +99,6 @@ class Hub:
         windows: the bound over all windows.
         linger: seconds that a channel is followed after its last user left.
         redis_time: seconds since the epoch by Redis' clock.
-        on_gap: told of each subscriber of a `log` channel whose continuity broke; it is unsubscribed.
     """
 
     def __init__(
@@ -116,14 +107,12 @@ class Hub:
         windows: WindowBudget,
         linger: float,
         redis_time: Callable[[], float],
-        on_gap: Callable[[Outbox, str], None],
         metrics: Metrics,
     ) -> None:
         self._flusher = flusher
         self._windows = windows
         self._linger = linger
         self._redis_time = redis_time
-        self._on_gap = on_gap
         self._metrics = metrics
         self._channels: dict[str, Channel] = {}
         self._feed: Feed | None = None
@@ -136,11 +125,6 @@ class Hub:
         """The channel, if it is followed and has begun."""
         channel = self._channels.get(name)
         return channel if channel is not None and channel.epoch else None
-
-    @property
-    def followed(self) -> int:
-        """How many channels are followed."""
-        return len(self._channels)
 
     # Following
 
@@ -181,12 +165,12 @@ class Hub:
 
     def release(self, channel: Channel) -> None:
         """The reverse of `hold`."""
-        channel.use(-1)
-        if not channel.used and self._channels.get(channel.name) is channel and channel.linger is None:
+        channel.users -= 1
+        if not channel.users and self._channels.get(channel.name) is channel and channel.linger is None:
             channel.linger = asyncio.get_running_loop().call_later(self._linger, self._unfollow, channel)
 
     def _use(self, channel: Channel) -> None:
-        channel.use(+1)
+        channel.users += 1
         if channel.linger is not None:
             channel.linger.cancel()
             channel.linger = None
@@ -249,10 +233,10 @@ class Hub:
         if channel is None:
             return
         self._restart(channel, start)
-        if channel.namespace.mode == "log":
+        if DELIVERIES[channel.namespace.mode].keeps_all:
             for outbox in list(channel.outboxes()):
                 self.remove(channel, outbox)
-                self._on_gap(outbox, name)
+                outbox.owner.unsubscribed(name)
         elif start.newest is not None:
             self._fan_out(channel, [start.newest])
 
@@ -282,7 +266,7 @@ class Hub:
         """Split what would be too much for one write; of a `latest` channel only the newest is left."""
         if len(publications) == 1 or sum(len(p.json) for p in publications) <= PIECE:
             return [publications]
-        if channel.namespace.mode == "latest":
+        if not DELIVERIES[channel.namespace.mode].keeps_all:
             self._metrics.conflated.inc((len(publications) - 1) * len(channel))
             return [publications[-1:]]
         parts, at, size = [], 0, 0
@@ -298,8 +282,9 @@ class Hub:
         if not channel.subscribers:
             return
         flusher, interval = self._flusher, channel.namespace.coalesce_ms
-        queue = flusher.later(interval).append if interval else flusher.now.append
-        blocked = BLOCKED[channel.namespace.mode]
+        later = flusher.later(interval) if interval else None
+        queue = later.outboxes.append if later else flusher.now.append
+        blocked = DELIVERIES[channel.namespace.mode].blocked
         count = conflated = size = 0
         for format, group in list(channel.subscribers.items()):
             chunk = format.publications(channel.name, publications)
@@ -314,7 +299,10 @@ class Hub:
                 if interval < outbox.due:
                     outbox.due = interval
                     queue(outbox)
-        flusher.backlog += size
+        if later:
+            later.bytes += size
+        else:
+            flusher.backlog += size
         self._count(channel, publications, count, size)
         if conflated:
             self._metrics.conflated.inc(conflated)

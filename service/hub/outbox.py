@@ -31,6 +31,9 @@ class Owner(Protocol):
     def info(self) -> bytes:
         """Who the client is, as presence and its publications show it: a JSON object."""
 
+    def unsubscribed(self, channel: str) -> None:
+        """The subscription is gone because continuity broke; tell the client."""
+
     def overflow(self, reason: str) -> None:
         """The outbox gave up: close the session as slow. `reason` is a metric's label."""
 
@@ -151,7 +154,7 @@ class Outbox:
             self.flush()
 
     def flush(self) -> None:
-        """Write until the socket is full or nothing is left. Called by the flusher."""
+        """Write until the socket is full or nothing is left."""
         self.due = IDLE
         pending = self.pending
         if len(pending) == 1 and not self.blocked:  # nearly always

@@ -28,7 +28,7 @@ Answer = Result | Coroutine[None, None, Result]
 Action = Literal["subscribe", "publish", "history", "presence"]
 
 
-class Client(Protocol):
+class Session(Protocol):
     """What a handler needs of the session that asks."""
 
     outbox: Outbox
@@ -65,17 +65,17 @@ def _allowed(context: Context, request: Request, action: Action) -> tuple[str, N
     return channel, namespace
 
 
-def connect(client: Client, context: Context, request: Request) -> Answer:
-    """Open the client."""
-    return client.connect_result()
+def connect(session: Session, context: Context, request: Request) -> Answer:
+    """Open the session."""
+    return session.connect_result()
 
 
-def ping(client: Client, context: Context, request: Request) -> Answer:
+def ping(session: Session, context: Context, request: Request) -> Answer:
     """Answer."""
     return {}
 
 
-def send(client: Client, context: Context, request: Request) -> Answer:
+def send(session: Session, context: Context, request: Request) -> Answer:
     """A message to the server: there is nobody to hear it."""
     return {}
 
@@ -83,12 +83,12 @@ def send(client: Client, context: Context, request: Request) -> Answer:
 # Subscriptions
 
 
-def subscribe(client: Client, context: Context, request: Request) -> Answer:
+def subscribe(session: Session, context: Context, request: Request) -> Answer:
     """Subscribe, and recover what was missed if asked to."""
     channel, namespace = _allowed(context, request, "subscribe")
-    if channel in client.subscriptions:
+    if channel in session.subscriptions:
         raise already_subscribed()
-    if len(client.subscriptions) + client.joining >= context.settings.limits.subscriptions:
+    if len(session.subscriptions) + session.joining >= context.settings.limits.subscriptions:
         raise limit_exceeded("too many subscriptions")
     position = None
     if request.flag("recover"):
@@ -100,9 +100,9 @@ def subscribe(client: Client, context: Context, request: Request) -> Answer:
     if followed is not None:
         outcome = attempt(followed, position, bounds, Found())
         if not isinstance(outcome, Need):
-            return _joined(client, context, followed, outcome, flag, hit=True)
-    client.joining += 1  # here, so that many subscribes in one message are counted
-    return _subscribe_by_reading(client, context, channel, namespace, position, bounds, flag)
+            return _joined(session, context, followed, outcome, flag, hit=True)
+    session.joining += 1  # here, so that many subscribes in one message are counted
+    return _subscribe_by_reading(session, context, channel, namespace, position, bounds, flag)
 
 
 def _bounds(context: Context) -> Bounds:
@@ -112,7 +112,7 @@ def _bounds(context: Context) -> Bounds:
 
 
 async def _subscribe_by_reading(
-    client: Client,
+    session: Session,
     context: Context,
     name: str,
     namespace: Namespace,
@@ -125,15 +125,15 @@ async def _subscribe_by_reading(
         try:
             joined = await join(context.hub, context.history, channel, position, bounds)
             # No wait between the last attempt and here: the subscription begins at that cursor.
-            return _joined(client, context, channel, joined, flag, hit=False)
+            return _joined(session, context, channel, joined, flag, hit=False)
         finally:
             context.hub.release(channel)
     finally:
-        client.joining -= 1
+        session.joining -= 1
 
 
 def _joined(
-    client: Client, context: Context, channel: Channel, joined: Joined, flag: int, *, hit: bool
+    session: Session, context: Context, channel: Channel, joined: Joined, flag: int, *, hit: bool
 ) -> Result:
     """Add the subscription and say where it begins. Must not wait."""
     if joined.recovered is not None:
@@ -142,9 +142,9 @@ def _joined(
         context.metrics.resume_entries.observe(len(joined.publications))
         if not joined.recovered and flag & REJECT_UNRECOVERED:
             raise unrecoverable_position()
-    if not client.outbox.closed:
-        context.hub.add(channel, client.outbox)
-        client.subscriptions[channel.name] = channel
+    if not session.outbox.closed:
+        context.hub.add(channel, session.outbox)
+        session.subscriptions[channel.name] = channel
     result: Result = {"recoverable": True, "positioned": True, "epoch": joined.epoch}
     if joined.offset:
         result["offset"] = joined.offset
@@ -157,38 +157,37 @@ def _joined(
     return result
 
 
-def unsubscribe(client: Client, context: Context, request: Request) -> Answer:
+def unsubscribe(session: Session, context: Context, request: Request) -> Answer:
     """Leave a channel; fine if the session never had it."""
     name = request.text("channel")
     if not name:
         raise bad_request("channel is required")
-    channel = client.subscriptions.pop(name, None)
+    channel = session.subscriptions.pop(name, None)
     if channel is not None:
-        context.hub.remove(channel, client.outbox)
+        context.hub.remove(channel, session.outbox)
     return {}
 
 
 # Streams
 
 
-def publish(client: Client, context: Context, request: Request) -> Answer:
+def publish(session: Session, context: Context, request: Request) -> Answer:
     """Append to the channel's stream."""
     channel, namespace = _allowed(context, request, "publish")
     data = request.payload("data")
     if len(data) > context.settings.limits.publication_bytes:
-        context.metrics.publish_rejected.labels("size").inc()
         raise limit_exceeded(f"data is larger than {context.settings.limits.publication_bytes} bytes")
-    return _publish(client, context, channel, namespace, data)
+    return _publish(session, context, channel, namespace, data)
 
 
 async def _publish(
-    client: Client, context: Context, channel: str, namespace: Namespace, data: bytes
+    session: Session, context: Context, channel: str, namespace: Namespace, data: bytes
 ) -> Result:
-    await context.publisher.publish(channel, namespace, data, client.info())
+    await context.publisher.publish(channel, namespace, data, session.info())
     return {}
 
 
-def history(client: Client, context: Context, request: Request) -> Answer:
+def history(session: Session, context: Context, request: Request) -> Answer:
     """A page of the channel's stream."""
     channel, namespace = _allowed(context, request, "history")
     limit = request.integer("limit", least=-1)
@@ -222,7 +221,7 @@ async def _history(
 # Presence
 
 
-def presence(client: Client, context: Context, request: Request) -> Answer:
+def presence(session: Session, context: Context, request: Request) -> Answer:
     """Who is subscribed on this node."""
     name, _ = _allowed(context, request, "presence")
     channel = context.hub.get(name)
@@ -230,7 +229,7 @@ def presence(client: Client, context: Context, request: Request) -> Answer:
     return {"presence": {owner.id: orjson.Fragment(owner.info()) for owner in found}}
 
 
-def presence_stats(client: Client, context: Context, request: Request) -> Answer:
+def presence_stats(session: Session, context: Context, request: Request) -> Answer:
     """How many are subscribed on this node."""
     name, _ = _allowed(context, request, "presence")
     channel = context.hub.get(name)
@@ -239,7 +238,7 @@ def presence_stats(client: Client, context: Context, request: Request) -> Answer
     return {"num_clients": count, "num_users": min(count, 1)} if count else {}
 
 
-HANDLERS: dict[str, Callable[[Client, Context, Request], Answer]] = {
+HANDLERS: dict[str, Callable[[Session, Context, Request], Answer]] = {
     "connect": connect,
     "ping": ping,
     "send": send,

@@ -33,8 +33,6 @@ class Context(NamedTuple):
 class Transport(Protocol):
     """What a session needs of the connection it speaks over."""
 
-    #: For metrics: "websocket", …
-    name: str
     #: How publications are encoded.
     format: WireFormat
 

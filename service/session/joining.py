@@ -10,6 +10,7 @@ import enum
 from typing import NamedTuple
 
 from service.errors import Unavailable
+from service.hub.delivery import DELIVERIES
 from service.hub.hub import Channel, Hub
 from service.hub.publication import Publication
 from service.streams.history import History, Since
@@ -70,7 +71,7 @@ class Found(NamedTuple):
 
 def attempt(channel: Channel, position: Position | None, bounds: Bounds, found: Found) -> Joined | Need:
     """What a subscription that begins at the channel's cursor, now, is given."""
-    if channel.namespace.mode == "latest" or position is None:
+    if position is None or not DELIVERIES[channel.namespace.mode].keeps_all:
         return _current(channel, position, found)
     if position.epoch != channel.epoch:
         return _unrecovered(channel)

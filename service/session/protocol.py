@@ -8,21 +8,23 @@ import orjson
 
 from service.errors import ReplyError, bad_request, method_not_found
 
-#: Commands this server knows; the value says whether an answer is due.
-METHODS = {
-    "connect": True,
-    "subscribe": True,
-    "unsubscribe": True,
-    "publish": True,
-    "presence": True,
-    "presence_stats": True,
-    "history": True,
-    "ping": True,
-    "send": False,
-    "rpc": True,
-    "refresh": True,
-    "sub_refresh": True,
-}
+#: Commands this server knows.
+METHODS = frozenset(
+    (
+        "connect",
+        "subscribe",
+        "unsubscribe",
+        "publish",
+        "presence",
+        "presence_stats",
+        "history",
+        "ping",
+        "send",
+        "rpc",
+        "refresh",
+        "sub_refresh",
+    )
+)
 
 #: The largest offset and id: what JavaScript holds exactly.
 MAX_INTEGER = (1 << 53) - 1
@@ -33,12 +35,20 @@ class ProtocolViolation(Exception):
 
 
 class Command(NamedTuple):
-    """One command. `error` is set where the method is unknown or its request malformed."""
+    """One command. `error` is set where the method is unknown or its request malformed.
+
+    Only `send` may have an `id` of 0.
+    """
 
     id: int
     method: str
     request: Request
     error: ReplyError | None = None
+
+    @property
+    def answered(self) -> bool:
+        """Whether the client awaits an answer."""
+        return self.id > 0 and self.method != "send"
 
 
 class Request:

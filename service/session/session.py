@@ -148,8 +148,7 @@ class Session:
         if work is not None:
             if self._lanes is None:
                 self._lanes = {}
-            # A command without a channel waits for nobody: a lane of its own.
-            lane = lane or f"#{command.id}"
+            assert lane is not None  # whatever waits for Redis names a channel
             self._lanes[lane] = deque()
             self._count_in_flight(+1)
             self._context.tasks.start(self._run_lane(lane, command, work))
@@ -217,7 +216,7 @@ class Session:
         self.outbox.send(self._transport.frame(message))
 
     def _reply(self, command: Command, result: Result) -> None:
-        if self.state >= State.CLOSING or not protocol.METHODS[command.method]:
+        if self.state >= State.CLOSING or not command.answered:
             return
         self.send(protocol.encode_reply(command, result))
         if command.method == "connect":
@@ -235,7 +234,9 @@ class Session:
             self.close(SERVER_ERROR)
             return
         self._context.metrics.command_errors.labels(str(error.code)).inc()
-        if self.state < State.CLOSING:
+        if command.method == "publish":
+            self._context.metrics.publish_rejected.labels(str(error.code)).inc()
+        if self.state < State.CLOSING and command.answered:
             self.send(protocol.encode_error(command, error))
 
     def info(self) -> bytes:

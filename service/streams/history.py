@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from service.channels import Namespace
@@ -59,23 +60,30 @@ class History:
         self._metrics = metrics
         self._since_reads: dict[tuple[str, StreamId, int], asyncio.Task[Since]] = {}
 
-    async def epoch(self, channel: str, *, otherwise: str | None = None) -> str:
-        """The epoch of the channel's stream; where there is none, `otherwise` or a new one becomes it.
+    async def epoch(self, channel: str) -> str:
+        """The epoch of the channel's stream; made if there is none.
 
         Raises:
             Unavailable, CommandFailed: as `Commands.execute`.
         """
-        reply = await self._commands.execute(
-            "EVAL",
-            EPOCH,
-            2,
-            self._keys.stream(channel),
-            self._keys.epoch(channel),
-            otherwise or secrets.token_hex(8),
-            EPOCH_TTL,
-        )
-        epoch: str = reply.decode()
-        return epoch
+        epoch: bytes = await self._commands.execute(*self._ensure_epoch(channel, None))
+        return epoch.decode()
+
+    async def ensure_epochs(self, wanted: Sequence[tuple[str, str | None]]) -> list[str | None]:
+        """The epochs of channels; where there is none, the one given or a new one becomes it.
+
+        None where Redis refused.
+
+        Raises:
+            Unavailable: as `Commands.pipeline`.
+        """
+        commands = [self._ensure_epoch(channel, otherwise) for channel, otherwise in wanted]
+        replies = await self._commands.pipeline(commands)
+        return [reply.decode() if isinstance(reply, bytes) else None for reply in replies]
+
+    def _ensure_epoch(self, channel: str, otherwise: str | None) -> Command:
+        stream, epoch = self._keys.stream(channel), self._keys.epoch(channel)
+        return ("EVAL", EPOCH, 2, stream, epoch, otherwise or secrets.token_hex(8), EPOCH_TTL)
 
     async def epochs(self, channels: list[str]) -> list[str | None]:
         """The epochs there are now, None where there is none or Redis refused to tell.

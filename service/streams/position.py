@@ -1,7 +1,7 @@
 """Stream ids and client offsets, and the rule that tells whether anything is missing between two.
 
 A stream id is `(ms, seq)`. Clients see `offset = ms << 12 | min(seq, 4095)`, which stays below
-2^53 (exact in JavaScript) for the next forty years. Offsets are ordered, never contiguous.
+2^53 (exact in JavaScript) until 2039. Offsets are ordered, never contiguous.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def check_range(top: StreamId) -> None:
 
 
 def is_complete(position: StreamId, state: StreamState, *, present: bool) -> bool:
-    """Whether all that came after `position` can still be read (DESIGN.md, "Position").
+    """Whether all that came after `position` can still be read (docs/decisions/0001).
 
     Args:
         position: the last id that the reader has.

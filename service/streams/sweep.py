@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from service.config import RedisSettings
-from service.errors import CommandFailed, Unavailable
+from service.errors import Unavailable
 from service.metrics import Metrics
 from service.streams.followed import Followed
 from service.streams.history import History
@@ -83,18 +83,24 @@ class Sweep:
         Raises:
             Unavailable: as `History.epochs`.
         """
-        part = [followed for followed in part if followed.cursor is not None]
+        for start in range(0, len(part), SLICE):
+            await self._check_slice([f for f in part[start : start + SLICE] if f.cursor is not None])
+
+    async def _check_slice(self, part: list[Followed]) -> None:
         if not part:
             return
         epochs = await self._history.epochs([followed.channel for followed in part])
-        for followed, epoch in zip(part, epochs, strict=True):
-            if epoch == followed.epoch and not followed.refresh_epoch:
-                continue
-            # Where nothing was ever read from the stream, nothing can have been lost with it.
-            otherwise = followed.epoch if followed.cursor == ZERO else None
-            try:
-                now = await self._history.epoch(followed.channel, otherwise=otherwise)
-            except CommandFailed:
+        changed = [
+            followed
+            for followed, epoch in zip(part, epochs, strict=True)
+            if epoch != followed.epoch or followed.refresh_epoch
+        ]
+        if not changed:
+            return
+        # Where nothing was ever read from the stream, nothing can have been lost with it.
+        wanted = [(f.channel, f.epoch if f.cursor == ZERO else None) for f in changed]
+        for followed, now in zip(changed, await self._history.ensure_epochs(wanted), strict=True):
+            if now is None:
                 continue
             followed.refresh_epoch = False
             if now != followed.epoch:

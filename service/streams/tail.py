@@ -176,7 +176,6 @@ class Tail:
                     logger.warning("the tail has no Redis: %s", exc)
             except Exception:  # a fault of ours: a new connection reads on from the cursors
                 logger.exception("the tail failed, and begins anew")
-            self._metrics.redis_reconnects.labels("tail").inc()
             await asyncio.sleep(backoff.next())
 
     async def _follow_over_one_connection(self, backoff: Backoff) -> None:
@@ -200,6 +199,7 @@ class Tail:
             await self._read_loop(link, sweep)
 
     def _disconnected(self) -> None:
+        self._metrics.redis_reconnects.labels("tail").inc()
         self._link = None
         self._metrics.tail_connected.set(0)
 

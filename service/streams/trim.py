@@ -104,5 +104,7 @@ class Trimmer:
         if not commands:
             return
         for label, trimmed in zip(labels, await self._commands.pipeline(commands), strict=True):
-            if isinstance(trimmed, int) and trimmed:
+            if isinstance(trimmed, CommandFailed):
+                raise trimmed
+            if trimmed:
                 self._metrics.trimmed.labels(label).inc(trimmed)

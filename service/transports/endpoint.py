@@ -53,9 +53,8 @@ def websocket_endpoint(context: Context) -> Callable[[WebSocket], Awaitable[None
             context.metrics.admission_rejected.labels("origin").inc()
             await websocket.send_denial_response(PlainTextResponse("this origin may not connect\n", 403))
             return
-        # centrifuge-python sends an empty Sec-WebSocket-Protocol header: then none is answered.
         subprotocol = JSON_SUBPROTOCOL if JSON_SUBPROTOCOL in websocket.scope["subprotocols"] else None
-        detach = cast(Callable[..., bool], websocket.scope["extensions"][DETACH])
+        detach = cast(Callable[..., None], websocket.scope["extensions"][DETACH])
         detach(take_over, subprotocol)
 
     return endpoint

@@ -107,11 +107,11 @@ class HandshakeProtocol(WebSocketsSansIOProtocol):
         if self.response.status_code == 101:
             cast(dict[str, Any], self.scope["extensions"])[DETACH] = self._detach
 
-    def _detach(self, factory: Factory, subprotocol: str | None = None) -> bool:
-        """Accept the handshake and hand the socket on; False if the client has gone already."""
+    def _detach(self, factory: Factory, subprotocol: str | None = None) -> None:
+        """Accept the handshake and hand the socket on, unless the client has gone already."""
         transport = self.transport
         if self.disconnected or transport.is_closing():
-            return False
+            return
         if subprotocol is not None:
             self.response.headers[SUBPROTOCOL] = subprotocol
         self.conn.send_response(self.response)
@@ -125,4 +125,3 @@ class HandshakeProtocol(WebSocketsSansIOProtocol):
         if self._early:
             transport.resume_reading()
         detached.attached(self.connections, self._early)
-        return True

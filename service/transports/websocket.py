@@ -12,7 +12,7 @@ import logging
 import socket
 import struct
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 from websockets.exceptions import ProtocolError
 from websockets.frames import Frame, Opcode
@@ -54,6 +54,9 @@ MAX_AFTER_CLOSE = 16_384
 class WebSocketConnection(asyncio.Protocol):
     """One client's connection, after the handshake. Made by the endpoint's call of `streamgate.detach`."""
 
+    name: ClassVar = "websocket"
+    format: WireFormat = JSON_WEBSOCKET
+
     __slots__ = (
         "_after_close",
         "_connections",
@@ -68,8 +71,6 @@ class WebSocketConnection(asyncio.Protocol):
         "_text",
         "_transport",
         "_unparsed",
-        "format",
-        "name",
     )
 
     def __init__(self, context: Context, parsers: Parsers, transport: asyncio.Transport) -> None:
@@ -88,8 +89,6 @@ class WebSocketConnection(asyncio.Protocol):
         self._rest = b""
         self._paused = 0
         self._after_close = 0
-        self.name = "websocket"
-        self.format: WireFormat = JSON_WEBSOCKET
         # The same socket as the transport's, and given back to it in `connection_lost`.
         lent = transport.get_extra_info("socket")
         self._socket = socket.socket(lent.family, lent.type, lent.proto, fileno=lent.fileno())
@@ -153,7 +152,7 @@ class WebSocketConnection(asyncio.Protocol):
     # uvicorn
 
     def shutdown(self) -> None:
-        """The server goes down, and the time for draining is over."""
+        """The server goes down."""
         self._session.close(SHUTDOWN)
 
     # What the session asks for

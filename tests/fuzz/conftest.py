@@ -1,5 +1,8 @@
 """Profiles of the property tests: a quick one by default, `--hypothesis-profile=long` for `make fuzz`."""
 
+from pathlib import Path
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 # No example depends on the machine's speed or on what an earlier run found; nothing is left on disk.
@@ -12,9 +15,16 @@ settings.register_profile(
 )
 settings.register_profile(
     "long",
-    max_examples=5000,
+    max_examples=2000,
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("quick")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Many examples take their time, which is no sign of a test that hangs."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(1800))

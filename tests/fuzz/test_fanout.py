@@ -17,15 +17,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from service.channels import Namespace
 from service.hub import flusher as flusher_module
 from service.hub.flusher import SLICE
-from tests.unit.fakes import Clock, FakeSocket, HubWorld, VirtualLoop, actually_held, publication, start_at
+from tests.unit.fakes import Clock, HubWorld, VirtualLoop, actually_held, publication, start_at
 
 #: Every mode, with and without an interval.
 CHANNELS = {
     "log:a": Namespace(mode="log"),
-    "log:b": Namespace(mode="log"),
     "log:gathered": Namespace(mode="log", coalesce_ms=20),
     "latest:a": Namespace(mode="latest"),
-    "latest:b": Namespace(mode="latest"),
     "latest:gathered": Namespace(mode="latest", coalesce_ms=50),
 }
 
@@ -34,8 +32,13 @@ OUTBOX_LIMIT = 3000
 HELD_LIMIT = 12_000
 
 names = st.sampled_from(sorted(CHANNELS))
-clients = st.integers(0, CLIENTS - 1)
-sizes = st.sampled_from([1, 10, 200, 1500, 40_000])
+# One of them, all, or half: what happens to many at once is not left to chance.
+everybody = range(CLIENTS)
+clients = st.one_of(
+    st.integers(0, CLIENTS - 1).map(lambda i: range(i, i + 1)),
+    st.sampled_from([everybody, everybody[::2], everybody[1::2]]),
+)
+sizes = st.sampled_from([1, 1, 10, 200, 1500, 40_000])
 
 
 @dataclasses.dataclass
@@ -49,7 +52,7 @@ class Client:
     """A socket, and what the model expects of it."""
 
     def __init__(self, world: HubWorld) -> None:
-        self.socket = FakeSocket(world.flusher, limit=OUTBOX_LIMIT)
+        self.socket = world.socket(limit=OUTBOX_LIMIT)
         self.subscriptions: dict[str, Subscription] = {}
         self.replies: list[int] = []
         #: Its socket has been full, or may have been.
@@ -82,11 +85,16 @@ class FanOut(RuleBasedStateMachine):
     def begin(self) -> None:
         def make() -> None:
             self.world = HubWorld(held_limit=HELD_LIMIT, linger=10**6)
-            self.clients = [Client(self.world) for _ in range(CLIENTS)]
-            for client in self.clients:
-                client.socket.owner.on_overflow = functools.partial(self._overflow, client)
+            self.clients = [self._new_client() for _ in range(CLIENTS)]
 
         self.run(make)
+        for name in CHANNELS:
+            self.subscribe(who=everybody, name=name)
+
+    def _new_client(self) -> Client:
+        client = Client(self.world)
+        client.socket.owner.on_overflow = functools.partial(self._overflow, client)
+        return client
 
     def teardown(self) -> None:
         try:
@@ -121,46 +129,43 @@ class FanOut(RuleBasedStateMachine):
         assert channel is not None
         self.world.hub.remove(channel, client.socket.outbox)
 
+    def _alive(self, who: range) -> list[Client]:
+        return [self.clients[index] for index in who if not self.clients[index].ended]
+
     # What happens
 
-    @rule(index=clients, name=names)
-    def subscribe(self, index: int, name: str) -> None:
-        client = self.clients[index]
-        if client.ended or name in client.subscriptions:
-            return
+    @rule(who=clients, name=names)
+    def subscribe(self, who: range, name: str) -> None:
+        for client in self._alive(who):
+            if name not in client.subscriptions:
+                self.run(functools.partial(self._join, client, name))
 
-        async def join() -> None:
-            self.world.feed.start = start_at(self.next)
-            await self.world.subscribed(name, CHANNELS[name], client.socket)
-            # What is still pending of an earlier subscription comes before its answer.
-            client.subscriptions[name] = Subscription()
-            client.socket.outbox.send(b"joined:%b 0 -\n" % name.encode())
+    async def _join(self, client: Client, name: str) -> None:
+        self.world.feed.start = start_at(self.next)
+        await self.world.subscribed(name, CHANNELS[name], client.socket)
+        # What is still pending of an earlier subscription comes before its answer.
+        client.subscriptions[name] = Subscription()
+        client.socket.outbox.send(b"joined:%b 0 -\n" % name.encode())
 
-        self.run(join)
+    @rule(who=clients, name=names)
+    def unsubscribe(self, who: range, name: str) -> None:
+        def leave() -> None:
+            for client in self._alive(who):
+                if name in client.subscriptions:
+                    self._leave(client, name)
+                    client.socket.outbox.send(b"left:%b 0 -\n" % name.encode())
 
-    @rule(name=names)
-    def subscribe_everybody(self, name: str) -> None:
-        for index in range(CLIENTS):
-            self.subscribe(index=index, name=name)
+        self.run(leave)
 
-    @rule(index=clients, name=names)
-    def unsubscribe(self, index: int, name: str) -> None:
-        client = self.clients[index]
-        if name in client.subscriptions:
+    @rule(who=clients)
+    def reply(self, who: range) -> None:
+        def answer() -> None:
+            for client in self._alive(who):
+                self.next += 1
+                client.replies.append(self.next)
+                client.socket.outbox.send(b"reply %d -\n" % self.next)
 
-            def leave() -> None:
-                self._leave(client, name)
-                client.socket.outbox.send(b"left:%b 0 -\n" % name.encode())
-
-            self.run(leave)
-
-    @rule(index=clients)
-    def reply(self, index: int) -> None:
-        client = self.clients[index]
-        if not client.ended:
-            self.next += 1
-            client.replies.append(self.next)
-            self.run(lambda: client.socket.outbox.send(b"reply %d -\n" % self.next))
+        self.run(answer)
 
     @rule(batches=st.lists(st.tuples(names, st.integers(1, 5), sizes), min_size=1, max_size=4))
     def deliver(self, batches: list[tuple[str, int, int]]) -> None:
@@ -209,33 +214,50 @@ class FanOut(RuleBasedStateMachine):
             {id(c.socket.outbox) for c in told} if is_log else set()
         )
 
-    @rule(index=clients)
-    def block(self, index: int) -> None:
-        self.clients[index].was_full = True
-        self.run(self.clients[index].socket.outbox.block)
+    @rule(who=clients)
+    def block(self, who: range) -> None:
+        def full() -> None:
+            for client in self._alive(who):
+                client.was_full = True
+                client.socket.outbox.block()
 
-    @rule(index=clients, room=st.sampled_from([1, 100, 2000, 70_000]))
-    def leave_room(self, index: int, room: int) -> None:
-        """The socket will fill up after so many bytes."""
-        self.clients[index].was_full = True
-        self.clients[index].socket.room = room
+        self.run(full)
 
-    @rule(index=clients, room=st.sampled_from([None, 1, 100, 2000, 70_000]))
-    def unblock(self, index: int, room: int | None) -> None:
-        """The client reads: a part, or everything."""
-        self.clients[index].was_full |= room is not None
-        self.run(lambda: self.clients[index].socket.open(room))
+    @rule(who=clients, room=st.sampled_from([1, 100, 2000, 70_000]))
+    def leave_room(self, who: range, room: int) -> None:
+        """The sockets will fill up after so many bytes."""
+        for client in self._alive(who):
+            client.was_full = True
+            client.socket.room = room
 
-    @rule(index=clients)
+    @rule(who=clients, room=st.sampled_from([None, None, 1, 100, 2000, 70_000]))
+    def unblock(self, who: range, room: int | None) -> None:
+        """The clients read: a part, or everything."""
+
+        def read() -> None:
+            for index in who:  # also those that have ended: their sockets may drain after the close
+                self.clients[index].was_full |= room is not None
+                self.clients[index].socket.open(room)
+
+        self.run(read)
+
+    @rule(index=st.integers(0, CLIENTS - 1))
     def close(self, index: int) -> None:
-        client = self.clients[index]
-        if not client.ended:
-
-            def end() -> None:
+        def end() -> None:
+            for client in self._alive(range(index, index + 1)):
                 client.socket.outbox.close()
                 self._end(client)
 
-            self.run(end)
+        self.run(end)
+
+    @rule()
+    def come_back(self) -> None:
+        """Those who ended are followed by others."""
+
+        def replace() -> None:
+            self.clients = [self._new_client() if client.ended else client for client in self.clients]
+
+        self.run(replace)
 
     @rule(seconds=st.sampled_from([0.0, 0.0, 0.01, 0.03, 0.1]))
     def wait(self, seconds: float) -> None:

@@ -136,9 +136,13 @@ class FakeOwner:
         self.id = "owner"
         self.reasons: list[str] = []
         self.on_overflow: Callable[[], None] = lambda: None
+        self.on_gap: Callable[[str], None] = lambda channel: None
 
     def info(self) -> bytes:
         return b'{"client":"owner"}'
+
+    def unsubscribed(self, channel: str) -> None:
+        self.on_gap(channel)
 
     def overflow(self, reason: str) -> None:
         self.reasons.append(reason)
@@ -226,21 +230,22 @@ class HubWorld:
         self.metrics = Metrics()
         self.flusher = Flusher(held_limit)
         self.budget = WindowBudget(window_bytes)
-        self.gaps: list[tuple[Outbox, str]] = []
         self.hub = Hub(
             self.flusher,
             self.budget,
             linger,
             lambda: 0.0,
-            lambda outbox, name: self.gaps.append((outbox, name)),
             self.metrics,
         )
+        self.gaps: list[tuple[Outbox, str]] = []
         self.feed = FakeFeed()
         self.feed.hub = self.hub
         self.hub.attach(self.feed)
 
     def socket(self, *, limit: int = 1_000_000, room: int | None = None) -> FakeSocket:
-        return FakeSocket(self.flusher, limit=limit, room=room)
+        sock = FakeSocket(self.flusher, limit=limit, room=room)
+        sock.owner.on_gap = lambda channel: self.gaps.append((sock.outbox, channel))
+        return sock
 
     async def subscribed(self, name: str, namespace: Namespace, *sockets: FakeSocket) -> None:
         """Subscribe these sockets."""

@@ -131,9 +131,7 @@ def test_settings_without_trimming_are_a_hint() -> None:
     """A namespace that nothing trims is pointed out; no namespace at all is a problem."""
     found = check.check_settings(config.load(None))
     assert "namespaces.scores: nothing trims" in texts(found, "hint")
-    assert "no channel exists" in texts(
-        check.check_settings(config.load(None, {"namespaces": {}})), "problem"
-    )
+    assert "no channel exists" in texts(check.check_settings(config.Settings(namespaces={})), "problem")
 
 
 def test_the_report() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import get_args
 
 from service.channels import Mode
-from service.hub.delivery import BLOCKED
+from service.hub.delivery import DELIVERIES
 from service.hub.flusher import Flusher
 from tests.unit.fakes import LINES, FakeSocket, publication
 
@@ -15,7 +15,9 @@ async def test_log_holds_everything() -> None:
     sock = FakeSocket(Flusher(10**9))
     sock.outbox.block()
     publications = [publication(1), publication(2)]
-    assert BLOCKED["log"](sock.outbox, "a", publications, LINES.publications("a", publications)) == 0
+    assert (
+        DELIVERIES["log"].blocked(sock.outbox, "a", publications, LINES.publications("a", publications)) == 0
+    )
     sock.open()
     assert sock.numbers("a") == [1, 2]
 
@@ -27,7 +29,7 @@ async def test_latest_keeps_the_newest_only() -> None:
     for numbers, conflated in [([1, 2, 3], 2), ([4], 1), ([5, 6], 2)]:
         publications = [publication(n) for n in numbers]
         chunk = LINES.publications("a", publications)
-        assert BLOCKED["latest"](sock.outbox, "a", publications, chunk) == conflated
+        assert DELIVERIES["latest"].blocked(sock.outbox, "a", publications, chunk) == conflated
     sock.open()
     assert sock.numbers("a") == [6]
 
@@ -37,12 +39,12 @@ async def test_a_closed_session_holds_nothing() -> None:
     flusher = Flusher(10**9)
     sock = FakeSocket(flusher)
     sock.outbox.close()
-    for blocked in BLOCKED.values():
-        blocked(sock.outbox, "a", [publication(1)], b"chunk")
+    for delivery in DELIVERIES.values():
+        delivery.blocked(sock.outbox, "a", [publication(1)], b"chunk")
     assert flusher.held == 0
     assert sock.outbox.pending == []
 
 
 def test_every_mode_is_there() -> None:
     """What can be configured can be delivered."""
-    assert set(BLOCKED) == set(get_args(Mode))
+    assert set(DELIVERIES) == set(get_args(Mode))

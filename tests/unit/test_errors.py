@@ -19,7 +19,6 @@ _DISCONNECTS = {value for value in vars(errors).values() if isinstance(value, Di
         (errors.limit_exceeded(), 106, False),
         (errors.bad_request(), 107, False),
         (errors.not_available(), 108, False),
-        (errors.too_many_requests(), 111, True),
         (errors.unrecoverable_position(), 112, False),
     ],
 )
@@ -36,24 +35,6 @@ def test_what_is_wrong_can_be_named() -> None:
     assert errors.not_available("no stream").message == "no stream"
 
 
-@pytest.mark.parametrize(
-    ("code", "reconnect"),
-    [
-        (3000, True),
-        (3499, True),
-        (3500, False),
-        (3999, False),
-        (4000, True),
-        (4499, True),
-        (4500, False),
-        (4999, False),
-    ],
-)
-def test_the_range_of_a_code_decides(code: int, *, reconnect: bool) -> None:
-    """Clients come back after every code except 3500-3999 and 4500-4999."""
-    assert Disconnect(code, "").reconnect is reconnect
-
-
 def test_disconnects_are_told_apart() -> None:
     """No two disconnects share a code, and each reason fits a close frame."""
     assert len({d.code for d in _DISCONNECTS}) == len(_DISCONNECTS) > 0
@@ -66,7 +47,6 @@ def test_disconnects_are_told_apart() -> None:
         (errors.SHUTDOWN, 3001),
         (errors.SERVER_ERROR, 3004),
         (errors.SLOW, 3008),
-        (errors.INSUFFICIENT_STATE, 3010),
         (errors.NO_PONG, 3012),
         (errors.BAD_REQUEST, 3501),
         (errors.STALE, 3502),

@@ -26,7 +26,7 @@ def _gathering(flusher: Flusher, sock: FakeSocket, interval_ms: int, chunk: byte
     sock.outbox.pending.append(chunk)
     if interval_ms < sock.outbox.due:
         sock.outbox.due = interval_ms
-        flusher.later(interval_ms).append(sock.outbox)
+        flusher.later(interval_ms).outboxes.append(sock.outbox)
 
 
 @pytest.fixture

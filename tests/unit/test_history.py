@@ -226,6 +226,6 @@ async def test_another_life_has_another_epoch(history: History, redis: Redis, na
     key = name("log")
     first = await history.epoch(key)
     await redis.delete(Keys("").epoch(key))
-    assert await history.epoch(key, otherwise=first) == first
+    assert await history.ensure_epochs([(key, first)]) == [first]
     await redis.delete(Keys("").epoch(key))
     assert await history.epoch(key) != first

@@ -58,7 +58,7 @@ async def test_what_keeps_a_channel_from_being_followed_is_told_to_all() -> None
     world.feed.failure = Unavailable("no Redis")
     results = await asyncio.gather(*(world.hub.hold("log:a", LOG) for _ in range(3)), return_exceptions=True)
     assert [type(result) for result in results] == [Unavailable] * 3
-    assert world.hub.followed == 0
+    assert world.metrics.registry.get_sample_value("streamgate_channels") == 0
     world.feed.failure = None
     channel = await world.hub.hold("log:a", LOG)
     assert channel.epoch == EPOCH
@@ -82,7 +82,7 @@ async def test_a_channel_is_followed_a_while_after_its_last_user() -> None:
     world.hub.release(channel)
     await asyncio.sleep(5.1)
     assert world.feed.unfollowed == ["log:a"]
-    assert world.hub.followed == 0
+    assert world.metrics.registry.get_sample_value("streamgate_channels") == 0
     assert world.budget.bytes == 0
     world.deliver("log:a", 12)  # a stray one
 
@@ -171,7 +171,7 @@ async def test_the_shorter_interval_counts() -> None:
     """A session that gathers one channel for long gets another one after that one's own interval."""
     world = HubWorld()
     sock = world.socket()
-    await world.subscribed("log:slow", Namespace(coalesce_ms=10_000), sock)
+    await world.subscribed("log:slow", Namespace(coalesce_ms=1000), sock)
     await world.subscribed("log:fast", Namespace(coalesce_ms=10), sock)
     world.deliver("log:slow", 11)
     world.deliver("log:fast", 11)
@@ -439,7 +439,7 @@ async def test_a_gap_of_a_channel_nobody_follows() -> None:
     world = HubWorld()
     world.hub.gap("log:a", start_at(5))
     world.hub.begin("log:a", start_at(5))
-    assert world.hub.followed == 0
+    assert world.metrics.registry.get_sample_value("streamgate_channels") == 0
 
 
 # Counting

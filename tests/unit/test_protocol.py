@@ -26,7 +26,7 @@ def _decode(line: bytes) -> Command:
     return command
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", sorted(METHODS))
 def test_every_method_is_known(method: str) -> None:
     """A command has an id, and its method's object."""
     command = _decode(b'{"id":7,"%b":{"channel":"a"}}' % method.encode())
@@ -43,7 +43,7 @@ def test_an_empty_object_is_a_pong() -> None:
 def test_send_has_no_id() -> None:
     """Nobody answers it."""
     assert _decode(b'{"send":{"data":1}}').id == 0
-    assert not METHODS["send"]
+    assert "send" in METHODS
 
 
 @pytest.mark.parametrize(

@@ -550,7 +550,7 @@ async def test_a_session_that_ends_while_it_subscribes() -> None:
     channel = world.hub.get("log:a")
     assert channel is not None
     assert len(channel) == 0
-    assert not channel.used
+    assert not channel.users
     assert client.received == []
     assert world.publisher.begun == []  # what waited behind it is not begun any more
 

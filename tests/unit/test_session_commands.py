@@ -134,7 +134,7 @@ async def test_a_recovery_may_be_refused() -> None:
     assert client.session.subscriptions == {}
     channel = world.hub.get("log:a")
     assert channel is not None
-    assert not channel.used
+    assert not channel.users
 
 
 @virtual_time
@@ -217,7 +217,7 @@ async def test_publications_are_bounded() -> None:
     assert await _ask(client, "publish", channel="log:a", data="123456789") == 106
     assert await _ask(client, "publish", channel="log:a") == 107
     sample = world.metrics.registry.get_sample_value
-    assert sample("streamgate_publish_rejected_total", {"reason": "size"}) == 1
+    assert sample("streamgate_publish_rejected_total", {"reason": "106"}) == 1
 
 
 # History

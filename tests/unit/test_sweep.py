@@ -41,13 +41,15 @@ class _History:
             raise self.failure
         return [self.there.get(channel) for channel in channels]
 
-    async def epoch(self, channel: str, *, otherwise: str | None = None) -> str:
+    async def ensure_epochs(self, wanted: list[tuple[str, str | None]]) -> list[str | None]:
+        if isinstance(self.failure, CommandFailed):
+            return [None for _ in wanted]
         if self.failure is not None:
             raise self.failure
-        self.made.append((channel, otherwise))
-        now = self.there.get(channel) or otherwise or "new"
-        self.there[channel] = now
-        return now
+        self.made += wanted
+        for channel, otherwise in wanted:
+            self.there[channel] = self.there.get(channel) or otherwise or "new"
+        return [self.there[channel] for channel, _ in wanted]
 
 
 class _World:
