@@ -24,7 +24,6 @@ from service.hub.hub import Hub
 from service.hub.window import WindowBudget
 from service.metrics import Metrics
 from service.session.context import Context
-from service.session.tasks import Tasks
 from service.session.wheel import Wheel
 from service.streams.commands import Commands
 from service.streams.history import History
@@ -32,6 +31,7 @@ from service.streams.keys import Keys
 from service.streams.publish import Publisher
 from service.streams.tail import Tail
 from service.streams.trim import Trimmer
+from service.tasks import Tasks
 from service.transports.endpoint import websocket_endpoint
 from service.transports.handshake import ADMISSION
 
@@ -55,7 +55,7 @@ class Node:
         redis, limits = settings.redis, settings.limits
         keys = Keys(redis.key_prefix)
         self.commands = Commands(redis, metrics)
-        history = History(self.commands, keys, limits.publication_bytes, metrics)
+        history = self._history = History(self.commands, keys, limits.publication_bytes, metrics)
         self.flusher = Flusher(limits.outbox_total_bytes)
         self.hub = Hub(
             self.flusher,
@@ -111,6 +111,8 @@ class Node:
             yield
         finally:
             await self._tasks.aclose()
+            await self.hub.aclose()
+            await self._history.aclose()
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)

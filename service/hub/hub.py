@@ -15,6 +15,7 @@ from service.hub.outbox import PIECE, Outbox
 from service.hub.publication import Publication, WireFormat
 from service.hub.window import StreamId, Window, WindowBudget
 from service.metrics import Metrics
+from service.tasks import Tasks
 
 
 class Start(Protocol):
@@ -116,6 +117,7 @@ class Hub:
         self._metrics = metrics
         self._channels: dict[str, Channel] = {}
         self._feed: Feed | None = None
+        self._tasks = Tasks()
 
     def attach(self, feed: Feed) -> None:
         """Say where publications come from; before the first `hold`."""
@@ -125,6 +127,10 @@ class Hub:
         """The channel, if it is followed and has begun."""
         channel = self._channels.get(name)
         return channel if channel is not None and channel.epoch else None
+
+    async def aclose(self) -> None:
+        """End what is under way."""
+        await self._tasks.aclose()
 
     # Following
 
@@ -140,9 +146,7 @@ class Hub:
         if channel is None:
             window = Window(self._windows, namespace.window_size, (0, 0))
             channel = self._channels[name] = Channel(name, namespace, window)
-            channel.started = asyncio.create_task(self._start(channel))
-            # Retrieved: all who wait for it may have gone away by the time it fails.
-            channel.started.add_done_callback(lambda task: task.cancelled() or task.exception())
+            channel.started = self._tasks.start(self._start(channel))
             self._metrics.channels.set(len(self._channels))
         self._use(channel)
         if channel.started is not None:

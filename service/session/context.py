@@ -10,10 +10,10 @@ from service.hub.flusher import Flusher
 from service.hub.hub import Hub
 from service.hub.publication import WireFormat
 from service.metrics import Metrics
-from service.session.tasks import Tasks
 from service.session.wheel import Wheel
 from service.streams.history import History
 from service.streams.publish import Publisher
+from service.tasks import Tasks
 
 
 class Context(NamedTuple):

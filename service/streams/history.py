@@ -26,6 +26,7 @@ from service.streams.position import (
     parse_id,
     parse_state,
 )
+from service.tasks import Tasks
 
 #: Seconds that an epoch outlives a stream that does not exist.
 EPOCH_TTL = 86_400
@@ -58,7 +59,12 @@ class History:
         self._keys = keys
         self._max_bytes = max_bytes
         self._metrics = metrics
+        self._tasks = Tasks()
         self._since_reads: dict[tuple[str, StreamId, int], asyncio.Task[Since]] = {}
+
+    async def aclose(self) -> None:
+        """End what is under way."""
+        await self._tasks.aclose()
 
     async def epoch(self, channel: str) -> str:
         """The epoch of the channel's stream; made if there is none.
@@ -104,16 +110,11 @@ class History:
         key = (channel, position, limit)
         task = self._since_reads.get(key)
         if task is None:
-            task = asyncio.create_task(self._read_since(channel, namespace, position, limit))
+            task = self._tasks.start(self._read_since(channel, namespace, position, limit))
             self._since_reads[key] = task
-            task.add_done_callback(lambda done: self._since_done(key, done))
+            task.add_done_callback(lambda _: self._since_reads.pop(key))
         # Shielded: one caller that goes away must not take the answer from the others.
         return await asyncio.shield(task)
-
-    def _since_done(self, key: tuple[str, StreamId, int], task: asyncio.Task[Since]) -> None:
-        del self._since_reads[key]
-        if not task.cancelled():
-            task.exception()  # retrieved: all who asked may have gone away
 
     async def _read_since(self, channel: str, namespace: Namespace, position: StreamId, limit: int) -> Since:
         self._metrics.history_reads.inc()

@@ -20,11 +20,11 @@ from service.hub.window import StreamId, WindowBudget
 from service.metrics import Metrics
 from service.session.context import Context
 from service.session.session import Session
-from service.session.tasks import Tasks
 from service.session.wheel import Wheel
 from service.streams.followed import Start
 from service.streams.history import Page, Since
 from service.streams.position import below, to_offset
+from service.tasks import Tasks
 from service.transports.parsers import Parsers
 from service.transports.websocket import WebSocketConnection
 

@@ -1,10 +1,10 @@
-"""session.tasks: every task has an owner that awaits its end."""
+"""tasks: every task has an owner that awaits its end."""
 
 import asyncio
 import gc
 import weakref
 
-from service.session.tasks import Tasks
+from service.tasks import Tasks
 
 
 async def test_tasks_run_and_are_forgotten() -> None:
