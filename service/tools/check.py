@@ -21,6 +21,8 @@ from rich.text import Text
 from service.channels import Namespace
 from service.config import Settings
 from service.streams import connect
+from service.streams.keys import Keys
+from service.streams.lua import EPOCH
 
 #: ok: fine. hint: could be better. warning: works, but read this. problem: fix it before serving.
 Level = Literal["ok", "hint", "warning", "problem"]
@@ -255,16 +257,24 @@ async def _check_tracking(redis: Redis) -> list[Finding]:
 
 
 async def _check_permissions(redis: Redis, settings: Settings) -> list[Finding]:
-    """Run each command a node needs, on a key of each namespace."""
+    """Run each command a node needs, on a channel of each namespace."""
     refused: dict[str, None] = {}
-    token = secrets.token_hex(8)
-    beside = f"streamgate:check:{{{settings.redis.key_prefix}{token}}}"
+    keys = Keys(settings.redis.key_prefix)
     for name, namespace in settings.namespaces.items():
-        key = f"{settings.redis.key_prefix}{name}:streamgate-check-{token}"
-        for command in (*_stream_commands(key, namespace), ("DEL", key)):
+        channel = f"{name}:streamgate-check-{secrets.token_hex(8)}"
+        stream, epoch = keys.stream(channel), keys.epoch(channel)
+        for command in _channel_commands(stream, epoch, namespace):
             await _try(redis, command, refused, f"on {settings.redis.key_prefix}{name}:*")
-    for command in _other_commands(beside):
+        # What the probe leaves behind; a node needs neither command, so a refusal is none of its business.
+        for command in (("EXPIRE", stream, _PROBE_TTL), ("DEL", stream), ("DEL", epoch)):
+            await _try(redis, command, {}, "")
+    for command in _node_commands(keys):
         await _try(redis, command, refused, "on streamgate:*")
+    try:
+        async with redis.pipeline(transaction=True) as transaction:
+            await transaction.time().execute()
+    except NoPermissionError:
+        refused["MULTI and EXEC"] = None
     if not refused:
         return [Finding("ok", "all commands that a node needs are allowed")]
     return [
@@ -276,33 +286,26 @@ async def _check_permissions(redis: Redis, settings: Settings) -> list[Finding]:
 Command = tuple[str | int, ...]
 
 
-def _stream_commands(key: str, namespace: Namespace) -> list[Command]:
+def _channel_commands(stream: str, epoch: str, namespace: Namespace) -> list[Command]:
     size = namespace.history_size or 1000
     return [
-        ("XADD", key, "MAXLEN", "~", size, "*", "data", "null"),
-        ("EXPIRE", key, _PROBE_TTL),
-        ("XREAD", "COUNT", 1, "STREAMS", key, "0-0"),
-        ("XRANGE", key, "-", "+", "COUNT", 1),
-        ("XREVRANGE", key, "+", "-", "COUNT", 1),
-        ("XLEN", key),
-        ("XINFO", "STREAM", key),
-        ("XTRIM", key, "MAXLEN", "~", size),
-        ("TYPE", key),
-        ("EVAL", "return redis.call('XLEN', KEYS[1])", 1, key),
+        ("XADD", stream, "MAXLEN", "~", size, "*", "data", "null"),
+        ("XREAD", "COUNT", 1, "STREAMS", stream, "0-0"),
+        ("XRANGE", stream, "-", "+", "COUNT", 1),
+        ("XREVRANGE", stream, "+", "-", "COUNT", 1),
+        ("XINFO", "STREAM", stream),
+        ("XTRIM", stream, "MAXLEN", "~", size),
+        ("EVAL", EPOCH.decode(), 2, stream, epoch, "check", _PROBE_TTL),
+        ("GET", epoch),
     ]
 
 
-def _other_commands(key: str) -> list[Command]:
+def _node_commands(keys: Keys) -> list[Command]:
     return [
-        ("SET", key, "1", "NX", "EX", _PROBE_TTL),
-        ("GET", key),
-        ("EXISTS", key),
-        ("EXPIRE", key, _PROBE_TTL),
-        ("PERSIST", key),
-        ("EVAL", "return redis.call('GET', KEYS[1])", 1, key),
-        ("SCAN", 0, "COUNT", 1),
+        # Not the lease itself: while that is held nobody trims.
+        ("SET", keys.trim_lease() + "check", "1", "NX", "PX", 1),
+        ("SCAN", 0, "COUNT", 1, "TYPE", "stream"),
         ("TIME",),
-        ("DEL", key),
     ]
 
 
