@@ -272,7 +272,8 @@ async def _check_permissions(redis: Redis, settings: Settings) -> list[Finding]:
         await _try(redis, command, refused, "on streamgate:*")
     try:
         async with redis.pipeline(transaction=True) as transaction:
-            await transaction.time().execute()
+            transaction.execute_command("TIME")
+            await transaction.execute()
     except NoPermissionError:
         refused["MULTI and EXEC"] = None
     if not refused:
