@@ -39,6 +39,7 @@ clients = st.one_of(
     st.sampled_from([everybody, everybody[::2], everybody[1::2]]),
 )
 sizes = st.sampled_from([1, 1, 10, 200, 1500, 40_000])
+bursts = st.lists(st.tuples(names, st.integers(1, 5), sizes), min_size=1, max_size=4)
 
 
 @dataclasses.dataclass
@@ -167,7 +168,7 @@ class FanOut(RuleBasedStateMachine):
 
         self.run(answer)
 
-    @rule(batches=st.lists(st.tuples(names, st.integers(1, 5), sizes), min_size=1, max_size=4))
+    @rule(batches=bursts)
     def deliver(self, batches: list[tuple[str, int, int]]) -> None:
         """One read of the tail: batches of several channels, then a flush."""
 
@@ -240,6 +241,19 @@ class FanOut(RuleBasedStateMachine):
                 self.clients[index].socket.open(room)
 
         self.run(read)
+
+    @rule(
+        who=clients, batches=bursts, leaving=st.none() | names, room=st.sampled_from([None, 1, 100, 70_000])
+    )
+    def stall(
+        self, who: range, batches: list[tuple[str, int, int]], leaving: str | None, room: int | None
+    ) -> None:
+        """Sockets are full during a burst, and maybe the clients leave a channel, before they read again."""
+        self.block(who=who)
+        self.deliver(batches=batches)
+        if leaving is not None:
+            self.unsubscribe(who=who, name=leaving)
+        self.unblock(who=who, room=room)
 
     @rule(index=st.integers(0, CLIENTS - 1))
     def close(self, index: int) -> None:
