@@ -9,7 +9,6 @@ from typing import Protocol, Self
 
 from tests.support.waiting import DEADLINE
 
-
 #: Turns of the event loop from an accept to the end of an aborted transport, and some to spare.
 _LAST_TURNS = 10
 
