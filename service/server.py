@@ -134,11 +134,21 @@ async def _serve(settings: Settings, public: socket.socket, admin: socket.socket
     )
     admin_server = _AdminServer(uvicorn.Config(build_admin_app(node), **{**common, "lifespan": "off"}))  # type: ignore[arg-type]
     admin_task = asyncio.create_task(admin_server.serve([admin]))
+    parent = multiprocessing.parent_process()
+    if parent is not None:  # a worker must not outlive whoever can reach it with a signal
+        loop = asyncio.get_running_loop()
+        loop.add_reader(parent.sentinel, _orphaned, loop, parent.sentinel)
     try:
         await server.serve([public])
     finally:
         admin_server.should_exit = True
         await admin_task
+
+
+def _orphaned(loop: asyncio.AbstractEventLoop, sentinel: int) -> None:
+    loop.remove_reader(sentinel)
+    logger.warning("the parent process is gone")
+    signal.raise_signal(signal.SIGTERM)
 
 
 def _raise_nofile() -> None:

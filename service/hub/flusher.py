@@ -47,6 +47,16 @@ class Flushable(Protocol):
         """Drop everything and have the session closed as slow."""
 
 
+class Broadcast(Protocol):
+    """One chunk on its way to many sockets; see `delivery.Broadcast`."""
+
+    def write(self, ends: float) -> bool:
+        """Write on until `ends` (of `time.perf_counter`); tell whether all is written."""
+
+    def hand_over(self) -> None:
+        """Have the outboxes keep what is left, in the same step."""
+
+
 class Later:
     """What is gathered until an interval ends. The fan-out appends here itself."""
 
@@ -71,6 +81,7 @@ class Flusher:
         #: To be flushed now. The fan-out appends here itself.
         self.now: deque[Flushable] = deque()
         self._later: dict[int, Later] = {}
+        self._broadcast: Broadcast | None = None
         self._scheduled = False
         self._drained = asyncio.Event()
         #: Bytes fanned out, to be flushed now, since there was last nothing to flush.
@@ -104,6 +115,22 @@ class Flusher:
                 self.now.append(outbox)
         self.run()
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is to be flushed now: the condition of a `broadcast`."""
+        return not self.now and self._broadcast is None
+
+    def broadcast(self, broadcast: Broadcast) -> None:
+        """Write one chunk to many sockets, before anything that comes later; only while `idle`."""
+        self._broadcast = broadcast
+        self.run()
+
+    def settle(self) -> None:
+        """From now on only the outboxes hold what is pending: what follows keeps its order."""
+        if self._broadcast is not None:
+            broadcast, self._broadcast = self._broadcast, None
+            broadcast.hand_over()
+
     def run(self) -> None:
         """Flush what is queued: one slice at once, the rest in later turns of the loop."""
         if not self._scheduled:
@@ -113,6 +140,13 @@ class Flusher:
         self._scheduled = False
         now = self.now
         ends = time.perf_counter() + SLICE
+        broadcast = self._broadcast
+        if broadcast is not None:
+            if not broadcast.write(ends):
+                self._scheduled = True
+                self._loop.call_soon(self._slice)
+                return
+            self._broadcast = None
         while now:
             for _ in range(min(STRIDE, len(now))):
                 outbox = now.popleft()

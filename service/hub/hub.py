@@ -9,7 +9,7 @@ from typing import Protocol
 from service import channels
 from service.channels import Namespace
 from service.errors import StreamgateError
-from service.hub.delivery import DELIVERIES
+from service.hub.delivery import DELIVERIES, Broadcast
 from service.hub.flusher import Flusher
 from service.hub.outbox import PIECE, Outbox
 from service.hub.publication import Publication, WireFormat
@@ -118,6 +118,8 @@ class Hub:
         self._channels: dict[str, Channel] = {}
         self._feed: Feed | None = None
         self._tasks = Tasks()
+        # From `deliver` to the `flush` that follows.
+        self._batches: list[tuple[Channel, list[Publication]]] = []
 
     def attach(self, feed: Feed) -> None:
         """Say where publications come from; before the first `hold`."""
@@ -212,6 +214,7 @@ class Hub:
         group = channel.subscribers.get(outbox.format)
         if group is None or outbox not in group:
             return
+        self._flusher.settle()  # else a publication could follow the answer to the unsubscribe
         del group[outbox]
         if not group:
             del channel.subscribers[outbox.format]
@@ -259,11 +262,22 @@ class Hub:
         channel.cursor = cursor
         if publications:
             channel.window.extend(publications)
-            for part in self._in_parts(channel, publications):
-                self._fan_out(channel, part)
+            if channel.subscribers:
+                self._batches += [(channel, part) for part in self._in_parts(channel, publications)]
 
     def flush(self) -> None:
-        """Write what has been delivered, as far as no interval holds it back."""
+        """Write what has been delivered, as far as no interval holds it back.
+
+        Must follow `deliver` in the same event-loop step: who subscribes later begins after it.
+        """
+        batches, self._batches = self._batches, []
+        if len(batches) == 1 and self._flusher.idle:
+            channel, publications = batches[0]
+            if len(channel.subscribers) == 1 and not channel.namespace.coalesce_ms:
+                self._broadcast(channel, publications)
+                return
+        for channel, publications in batches:
+            self._fan_out(channel, publications)
         self._flusher.run()
 
     def _in_parts(self, channel: Channel, publications: list[Publication]) -> list[list[Publication]]:
@@ -285,6 +299,7 @@ class Hub:
         """Append a batch to all subscribers' outboxes: the loop that everything else serves."""
         if not channel.subscribers:
             return
+        self._flusher.settle()
         flusher, interval = self._flusher, channel.namespace.coalesce_ms
         later = flusher.later(interval) if interval else None
         queue = later.outboxes.append if later else flusher.now.append
@@ -310,6 +325,16 @@ class Hub:
         self._count(channel, publications, count, size)
         if conflated:
             self._metrics.conflated.inc(conflated)
+
+    def _broadcast(self, channel: Channel, publications: list[Publication]) -> None:
+        """The same for a batch that nothing else is pending with: straight to the sockets."""
+        ((format, group),) = channel.subscribers.items()
+        chunk = format.publications(channel.name, publications)
+        size = len(chunk) * len(group)
+        self._flusher.backlog += size
+        self._count(channel, publications, len(group), size)
+        mode, conflated = channel.namespace.mode, self._metrics.conflated.inc
+        self._flusher.broadcast(Broadcast(channel.name, mode, list(group), publications, chunk, conflated))
 
     def _count(self, channel: Channel, publications: list[Publication], count: int, size: int) -> None:
         metrics = self._metrics

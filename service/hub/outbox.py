@@ -38,10 +38,16 @@ class Owner(Protocol):
         """The outbox gave up: close the session as slow. `reason` is a metric's label."""
 
 
+def _take_nothing(data: bytes) -> int:
+    return 0
+
+
 class Outbox:
     """Pending output of one session.
 
     Args:
+        transmit: the bare system call, for the hottest loop: returns how many bytes the socket took, and
+            raises OSError as `socket.send` does. What it did not take goes to `write`.
         write: gives bytes to the socket; has `block` called before it returns if that is full.
         format: how publications are encoded for this session.
         limit: bytes of held output at which the session is given up.
@@ -59,6 +65,7 @@ class Outbox:
         "held",
         "owner",
         "pending",
+        "transmit",
         "write",
     )
 
@@ -69,10 +76,12 @@ class Outbox:
         format: WireFormat,
         flusher: Flusher,
         limit: int,
+        transmit: Callable[[bytes], int] = _take_nothing,
     ) -> None:
         self.owner = owner
         #: Gives bytes to the socket; order is the caller's business.
         self.write = write
+        self.transmit = transmit
         self._flusher = flusher
         self._limit = limit
         self.format = format

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from service.config import Settings
@@ -35,6 +36,10 @@ class Transport(Protocol):
 
     #: How publications are encoded.
     format: WireFormat
+
+    @property
+    def transmit(self) -> Callable[[bytes], int]:
+        """The bare system call; see `Outbox`."""
 
     def write(self, data: bytes) -> None:
         """Give bytes to the socket; see `Outbox`."""

@@ -94,8 +94,9 @@ class Session:
         #: The code the session was closed with, 0 while open.
         self.close_code = 0
         self.due = 0
+        limit = context.settings.limits.outbox_bytes
         self.outbox = Outbox(
-            self, transport.write, transport.format, context.flusher, context.settings.limits.outbox_bytes
+            self, transport.write, transport.format, context.flusher, limit, transport.transmit
         )
         context.wheel.set(self, context.settings.client.connect_seconds)
 

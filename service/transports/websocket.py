@@ -12,6 +12,7 @@ import logging
 import socket
 import struct
 import time
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from websockets.exceptions import ProtocolError
@@ -156,6 +157,11 @@ class WebSocketConnection(asyncio.Protocol):
         self._session.close(SHUTDOWN)
 
     # What the session asks for
+
+    @property
+    def transmit(self) -> Callable[[bytes], int]:
+        """The bare system call."""
+        return self._socket.send
 
     def write(self, data: bytes) -> None:
         """Give bytes to the socket. The outbox is not blocked, so the transport has nothing buffered.

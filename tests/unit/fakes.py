@@ -276,6 +276,9 @@ class FakeTransport:
         self.aborted = 0
         self.paused = 0
 
+    def transmit(self, data: bytes) -> int:
+        return 0
+
     def write(self, data: bytes) -> None:
         self.written.append(data)
 

@@ -250,7 +250,7 @@ async def test_a_batch_does_not_overtake_the_one_before(slow_clock: Clock) -> No
     socks = [world.socket() for _ in range(3 * STRIDE)]
     await world.subscribed("log:a", LOG, *socks)
     world.deliver("log:a", 11)
-    assert world.flusher.now
+    assert not world.flusher.idle
     world.deliver("log:a", 12)
     await turns(20)
     assert [sock.numbers("log:a") for sock in socks] == [[11, 12]] * len(socks)
