@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 PIECE = 1024
 
 #: Seconds of parsing for one connection before the others get their turn.
-SLICE = 0.002
+SLICE = 0.001
 
 #: Linux' number, where Python does not know it.
 TCP_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25)
@@ -49,7 +49,7 @@ WRITE_LIMIT = 0
 
 
 #: Bytes a client may send after our close frame before it is cut off.
-MAX_AFTER_CLOSE = 16_384
+MAX_AFTER_CLOSE = 2048
 
 
 class WebSocketConnection(asyncio.Protocol):
