@@ -10,12 +10,14 @@
  *   expect N SECONDS   reports when N publications have arrived since the last reset, or it is late
  *   report             reports at once
  *   reset              starts counting afresh
- *   stick K            the first K clients stop reading; a stuck client that is closed comes back
- *   flood K            the first K clients send tiny frames at full speed; they come back as well
+ *   stick K            the first K clients stop reading; a stuck client that is closed comes back after
+ *                      0.5 to 1 s, as the SDKs do
+ *   flood K            the first K clients send tiny frames at full speed; they come back at once
  *   quit               so does the end of stdin */
 #define _GNU_SOURCE
 #include "channels.h"
 #include "common.h"
+#include "console.h"
 #include "frames.h"
 #include "net.h"
 #include "tally.h"
@@ -42,13 +44,14 @@ static const struct option_of options[] = {
     {NULL, NULL, NULL},
 };
 
-enum state { CLOSED, CONNECTING, HANDSHAKE, JOINING, OPEN };
+enum state { CLOSED, AWAY, CONNECTING, HANDSHAKE, JOINING, OPEN };
 
 struct client {
     int fd;
     enum state state;
     int replies_due;
     bool stuck, flooding;
+    int64_t back_at; /* when AWAY */
     size_t flooded;  /* bytes sent of the flood, modulo one frame: a frame may be cut by a full buffer */
     char *rest;      /* an incomplete frame; most clients have none, most of the time */
     size_t rest_size;
@@ -56,7 +59,7 @@ struct client {
 
 static struct client *clients;
 static int poller;
-static long started, pending, opened, refused;
+static long started, pending, opened, refused, away;
 static int64_t started_at;
 static bool ready_told;
 
@@ -93,15 +96,27 @@ static void start(struct client *c) {
     pending++;
 }
 
+/* What an SDK waits before it connects again: half a second, and as much again at random. */
+static void rest(struct client *c) {
+    c->state = AWAY;
+    c->back_at = now_us() + 500000 + random() % 500000;
+    away++;
+}
+
+static void return_all(int64_t now) {
+    for (long i = 0; away && i < connections; i++) {
+        if (clients[i].state == AWAY && clients[i].back_at <= now)
+            away--, start(&clients[i]);
+    }
+}
+
 /* Keep `concurrency` clients connecting; tell once, when all are through. */
 static void start_more(void) {
     while (pending < concurrency && started < connections)
         start(&clients[started++]);
     if (!ready_told && opened + refused == connections) {
         ready_told = true;
-        printf("{\"event\":\"ready\",\"opened\":%ld,\"refused\":%ld,\"seconds\":%.3f,\"problem\":\"%s\"}\n", opened,
-               refused, (double)(now_us() - started_at) / 1e6, tally.problem);
-        fflush(stdout);
+        tally_ready(opened, refused, (double)(now_us() - started_at) / 1e6);
     }
 }
 
@@ -139,7 +154,7 @@ static void closed(struct client *c, int code) {
     opened--;
     if (c->stuck || c->flooding) {
         tally.returned++;
-        start(c);
+        c->flooding ? start(c) : rest(c);
     } else if (!ready_told) { /* or all would wait for it */
         refused++;
         start_more();
@@ -318,24 +333,8 @@ static void on_command(const char *line) {
     }
 }
 
-static void on_stdin(void) {
-    static char line[4096];
-    static size_t length;
-    ssize_t n = read(STDIN_FILENO, line + length, sizeof line - length - 1);
-    if (n <= 0)
-        exit(0);
-    length += (size_t)n;
-    char *end;
-    while ((end = memchr(line, '\n', length))) {
-        *end = 0;
-        on_command(line);
-        length -= (size_t)(end + 1 - line);
-        memmove(line, end + 1, length);
-    }
-}
-
 static void on_event(struct client *c, uint32_t events) {
-    if (c->state == CLOSED)
+    if (c->state == CLOSED || c->state == AWAY)
         return;
     if (c->state == CONNECTING) {
         on_connected(c);
@@ -384,12 +383,16 @@ int main(int argc, char **argv) {
         } else if (expected && wait > 100) {
             wait = 100;
         }
+        if (away) {
+            return_all(now);
+            wait = wait < 10 ? wait : 10;
+        }
         if (rest_us) /* asleep, but not on the sockets: who writes to them need not wake us */
             usleep((useconds_t)rest_us);
         int n = epoll_wait(poller, events, 256, wait > 0 ? (int)wait : 0);
         for (int i = 0; i < n; i++) {
             if (events[i].data.u64 == console)
-                on_stdin();
+                console_read(on_command);
             else
                 on_event(&clients[events[i].data.u64], events[i].events);
         }

@@ -39,4 +39,10 @@ static void tally_print(const char *event, long alive, long refused) {
     fflush(stdout);
 }
 
+static void tally_ready(long opened, long refused, double seconds) {
+    printf("{\"event\":\"ready\",\"opened\":%ld,\"refused\":%ld,\"seconds\":%.3f,\"problem\":\"%s\"}\n", opened,
+           refused, seconds, tally.problem);
+    fflush(stdout);
+}
+
 #endif
