@@ -19,11 +19,12 @@ _FORBIDDEN = re.compile(r"[\s\x00-\x1f\x7f-\x9f*?\[\]{}\\]")
 
 NAMESPACE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
-#: Who may do something: anybody who is connected, or no client at all.
-Access = Literal["anonymous", "nobody"]
+#: Who may do something, from most to least: anybody who is connected; whoever has shown who they are;
+#: whoever holds a token for this channel or this action; no client at all, whatever its token says.
+Access = Literal["anonymous", "authenticated", "token", "nobody"]
 
 #: How publications reach a client that cannot keep up; see docs/delivery.md.
-Mode = Literal["log", "latest"]
+Mode = Literal["log", "latest", "sample"]
 
 
 class Namespace(BaseModel):
@@ -31,7 +32,11 @@ class Namespace(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    mode: Mode = Field("log", description="log: nothing is lost; latest: a slow client gets the newest only")
+    mode: Mode = Field(
+        "log",
+        description="log: nothing is lost; latest: a slow client gets the newest only; "
+        "sample: it goes without what its socket has no room for",
+    )
     history_size: int = Field(
         1000, ge=0, description="entries a stream keeps, about; 0: publishing trims nothing"
     )
@@ -48,6 +53,31 @@ class Namespace(BaseModel):
         0, description="milliseconds to gather before a write; 0: at once"
     )
     window_size: int = Field(1000, ge=0, description="publications a node keeps in memory per channel")
+    personal: bool = Field(
+        False, description="only the user whose id follows the prefix has anything to do here"
+    )
+    auto_subscribe: bool = Field(False, description="personal: users are subscribed when they connect")
+    join_leave: bool = Field(
+        False, description="clients may ask for join and leave pushes; needs no presence"
+    )
+    chat: bool = Field(False, description="publications are chat messages, with all of docs/chat.md")
+    publish_rate: float = Field(
+        0, ge=0, description="publications of one user a second, on all nodes; beyond: error 111; 0: any"
+    )
+    publish_burst: int = Field(10, ge=1, description="publications of one user at once")
+    publication_bytes: int = Field(
+        0, ge=0, description="largest payload a client may publish; 0: limits.publication_bytes"
+    )
+    subscribe_hook: bool = Field(False, description="ask hooks.subscribe_url")
+    publish_hook: bool = Field(False, description="ask hooks.publish_url")
+
+
+#: Of the streams of what is over at once: joins and leaves, who is typing. Clients see their entries as
+#: pushes of the channel beside them, without offsets.
+LIVE = Namespace(mode="sample", window_size=0)
+
+#: Of the stream of commands to all nodes.
+CONTROL = Namespace(mode="log", window_size=0)
 
 
 class ChannelName(NamedTuple):

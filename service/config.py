@@ -11,17 +11,8 @@ import re
 import tomllib
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import urlsplit
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -33,129 +24,33 @@ from pydantic_settings import (
 from service import channels
 from service.channels import Namespace
 from service.errors import ConfigError
+from service.sections import (
+    ApiSettings,
+    ClientSettings,
+    HookSettings,
+    Limits,
+    PresenceSettings,
+    RedisSettings,
+    ServerSettings,
+    TokenSettings,
+)
 
 ENV_PREFIX = "STREAMGATE_"
 ENV_DELIMITER = "__"
-
-#: Redis URL schemes that connect.py knows.
-REDIS_SCHEMES = ("redis", "rediss", "unix")
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ServerSettings(_Section):
-    """Where the node listens, and how it goes down."""
-
-    host: str = Field("127.0.0.1", description="address that clients connect to")
-    port: int = Field(8000, ge=0, le=65535, description="port that clients connect to; 0: any free one")
-    admin_host: str = Field("127.0.0.1", description="address of probes and metrics")
-    admin_port: int = Field(
-        9000, ge=0, le=65535, description="port of probes and metrics of worker 0; worker i: + i"
-    )
-    workers: int = Field(1, ge=1, le=256, description="whole nodes on this machine, one per core")
-    backlog: int = Field(4096, ge=1, description="connections the kernel queues before accept")
-    allowed_origins: tuple[str, ...] = Field(
-        (), description='Origin headers that may connect, "*": any; empty: only the page\'s own host'
-    )
-    settle_seconds: float = Field(1.0, ge=0, le=600, description="unready but still accepting, on SIGTERM")
-    drain_seconds: float = Field(10.0, ge=0, le=3600, description="closing all sessions is spread over this")
-    demo_page: bool = Field(False, description="serve the demo page at /")
-
-
-class RedisSettings(_Section):
-    """The Redis that holds the streams."""
-
-    url: SecretStr = Field(
-        SecretStr("redis://127.0.0.1:6379/0"),
-        description="redis://, rediss:// or unix:// URL; may hold a password",
-    )
-    key_prefix: str = Field(
-        "", pattern=r"^[^{}]*$", description="stands before every channel in the stream's key; without braces"
-    )
-    timeout_seconds: float = Field(
-        1.5,
-        gt=0,
-        le=1.9,
-        description="a command unanswered for so long fails; clients are answered within 2 s",
-    )
-    sweep_seconds: float = Field(
-        5.0, gt=0, le=3600, description="every followed channel is read once in so long, hint or no hint"
-    )
-    read_interval_ms: float = Field(0, ge=0, le=1000, description="least time between two reads of the tail")
-    poll_interval_ms: float = Field(
-        50, ge=1, le=60_000, description="pace of reading where Redis refuses client tracking"
-    )
-    unfollow_seconds: float = Field(
-        5.0, ge=0, le=3600, description="a channel without subscribers is followed this much longer"
-    )
-    trim_seconds: float = Field(
-        60.0,
-        ge=0,
-        le=86_400,
-        description="one node trims all streams once in so long; 0: never, and history_ttl is void",
-    )
-
-    @field_validator("url")
-    @classmethod
-    def _known_scheme(cls, value: SecretStr) -> SecretStr:
-        scheme = urlsplit(value.get_secret_value()).scheme
-        if scheme not in REDIS_SCHEMES:
-            raise ValueError(f"a URL that begins with one of {', '.join(s + '://' for s in REDIS_SCHEMES)}")
-        return value
-
-
-class Limits(_Section):
-    """Bounds that keep one client, or one channel, from hurting the others."""
-
-    connections: int = Field(50_000, ge=1, description="connections per node; beyond: HTTP 503")
-    subscriptions: int = Field(128, ge=1, description="subscriptions per session; beyond: error 106")
-    publication_bytes: int = Field(
-        65_536, ge=1, le=16 * 2**20, description="largest payload that is published or delivered"
-    )
-    message_bytes: int = Field(
-        131_072, ge=256, le=64 * 2**20, description="largest message from a client; beyond: close 1009"
-    )
-    commands_per_second: float = Field(
-        100, gt=0, description="commands of one session, sustained; beyond the burst: close 3509"
-    )
-    commands_burst: int = Field(500, ge=1, description="commands of one session at once")
-    commands_in_flight: int = Field(
-        64, ge=1, description="commands of one session waiting for Redis; beyond: reading pauses"
-    )
-    outbox_bytes: int = Field(
-        1_048_576, ge=4096, description="pending output of one session in log mode; beyond: close 3008"
-    )
-    outbox_total_bytes: int = Field(
-        268_435_456, ge=65_536, description="pending output of all sessions; beyond: the largest is closed"
-    )
-    blocked_seconds: int = Field(
-        120, ge=1, description="a session whose socket takes nothing for so long: close 3008"
-    )
-    window_total_bytes: int = Field(
-        67_108_864, ge=0, description="publications kept in memory for joins and recoveries, all channels"
-    )
-    recovery_entries: int = Field(
-        1000, ge=1, le=100_000, description="entries of one recovery; beyond: recovered:false"
-    )
-    history_page: int = Field(1000, ge=1, le=100_000, description="entries of one history page")
-
-
-class ClientSettings(_Section):
-    """What clients are told to do, and how long they are waited for."""
-
-    ping_seconds: int = Field(25, ge=1, le=600, description="a ping is sent once in so long")
-    pong_seconds: int = Field(8, ge=1, le=600, description="a pong unseen for so long: close 3012")
-    connect_seconds: int = Field(10, ge=1, le=600, description="no connect command for so long: close 3502")
-    close_seconds: int = Field(5, ge=1, le=60, description="a closing connection is aborted after so long")
 
 
 def _shipped_namespaces() -> dict[str, Namespace]:
     return {
         "quotes": Namespace(mode="latest", snapshot=True, history_size=1000),
         "scores": Namespace(mode="log", snapshot=True, history_size=0),
-        "chat": Namespace(mode="log", history_size=10_000, history_ttl=7 * 86_400),
+        "chat": Namespace(mode="log", history_size=10_000, history_ttl=7 * 86_400, chat=True),
+        "user": Namespace(
+            mode="log",
+            personal=True,
+            subscribe="authenticated",
+            history="authenticated",
+            history_ttl=7 * 86_400,
+        ),
     }
 
 
@@ -174,6 +69,10 @@ class Settings(BaseSettings):
     redis: RedisSettings = RedisSettings()
     limits: Limits = Limits()
     client: ClientSettings = ClientSettings()
+    tokens: TokenSettings = TokenSettings()
+    presence: PresenceSettings = PresenceSettings()
+    hooks: HookSettings = HookSettings()
+    api: ApiSettings = ApiSettings()
     default_namespace: str | None = Field(None, description="namespace of channels without a prefix")
     namespaces: dict[str, Namespace] = Field(
         default_factory=_shipped_namespaces, description="by name; replaces the shipped ones"

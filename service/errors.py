@@ -44,13 +44,17 @@ class ReplyError(StreamgateError):
         code: as listed in docs/protocol.md, "Errors"; below 100 never used.
         message: what the client is told; holds nothing secret.
         temporary: whether the client may try the same command again.
+        retry_after: seconds before that has a chance, where they are known.
     """
 
-    def __init__(self, code: int, message: str, *, temporary: bool = False) -> None:
+    def __init__(
+        self, code: int, message: str, *, temporary: bool = False, retry_after: float | None = None
+    ) -> None:
         super().__init__(code, message)
         self.code = code
         self.message = message
         self.temporary = temporary
+        self.retry_after = retry_after
 
 
 def internal() -> ReplyError:
@@ -58,14 +62,19 @@ def internal() -> ReplyError:
     return ReplyError(100, "internal server error", temporary=True)
 
 
+def unauthorized() -> ReplyError:
+    """101: the client has not shown who it is, and nobody unknown may do anything here."""
+    return ReplyError(101, "unauthorized")
+
+
 def unknown_channel() -> ReplyError:
     """102: the channel's namespace is not configured, or its name breaks the grammar."""
     return ReplyError(102, "unknown channel")
 
 
-def permission_denied() -> ReplyError:
-    """103: the namespace does not allow this to this client."""
-    return ReplyError(103, "permission denied")
+def permission_denied(why: str = "permission denied", retry_after: float | None = None) -> ReplyError:
+    """103: this is not allowed to this client; `retry_after` where that ends by itself."""
+    return ReplyError(103, why, retry_after=retry_after)
 
 
 def method_not_found() -> ReplyError:
@@ -93,9 +102,24 @@ def not_available(what: str = "not available") -> ReplyError:
     return ReplyError(108, what)
 
 
+def token_expired() -> ReplyError:
+    """109: the client's token has expired; SDKs get a new one and try again."""
+    return ReplyError(109, "token expired")
+
+
+def too_many_requests(retry_after: float, what: str = "too many requests") -> ReplyError:
+    """111: a rate; trying again helps after `retry_after` seconds."""
+    return ReplyError(111, what, temporary=True, retry_after=retry_after)
+
+
 def unrecoverable_position() -> ReplyError:
     """112: the client asked (flag 2) to be refused rather than to go on with a gap."""
     return ReplyError(112, "unrecoverable position")
+
+
+def not_found(what: str) -> ReplyError:
+    """404: the message that a chat command names is not there (any more)."""
+    return ReplyError(404, what)
 
 
 class Disconnect(NamedTuple):
@@ -107,10 +131,15 @@ class Disconnect(NamedTuple):
 
 SHUTDOWN = Disconnect(3001, "shutdown")
 SERVER_ERROR = Disconnect(3004, "internal server error")
+EXPIRED = Disconnect(3005, "expired")
 SLOW = Disconnect(3008, "slow")
+INSUFFICIENT_STATE = Disconnect(3010, "insufficient state")
 NO_PONG = Disconnect(3012, "no pong")
+INVALID_TOKEN = Disconnect(3500, "invalid token")
 BAD_REQUEST = Disconnect(3501, "bad request")
 STALE = Disconnect(3502, "stale")
+FORCED = Disconnect(3503, "force disconnect")
+CONNECTION_LIMIT = Disconnect(3504, "connection limit")
 INAPPROPRIATE_PROTOCOL = Disconnect(3506, "inappropriate protocol")
 TOO_MANY_ERRORS = Disconnect(3509, "too many errors")
 
@@ -122,4 +151,6 @@ class Unsubscribed(NamedTuple):
     reason: str
 
 
+FORCED_UNSUBSCRIBE = Unsubscribed(2000, "unsubscribed by the server")
 INSUFFICIENT = Unsubscribed(2500, "insufficient state")
+SUBSCRIPTION_EXPIRED = Unsubscribed(2501, "expired")

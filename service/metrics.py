@@ -59,6 +59,18 @@ class Metrics:
         self.commands = counter("commands_total", "Client commands.", "method")
         self.command_errors = counter("command_errors_total", "Client commands refused.", "code")
 
+        # Identity
+        self.auth_failures = counter("auth_failures_total", "Tokens and clients refused.", "reason")
+        self.hook_seconds = histogram("hook_seconds", "Answers of the application's back end.", "hook")
+        self.hook_failures = counter("hook_failures_total", "Questions it did not answer.", "hook", "reason")
+        self.control = counter("control_commands_total", "Commands to all nodes carried out.", "command")
+
+        # Presence and chat
+        self.presence_members = gauge("presence_members", "Clients of this node that presence tells of.")
+        self.presence_writes = counter("presence_writes_total", "Batches of joins and leaves written.")
+        self.chat_commands = counter("chat_commands_total", "Chat commands carried out.", "command")
+        self.chat_duplicates = counter("chat_duplicates_total", "Messages whose nonce was known already.")
+
         # Subscriptions
         self.subscriptions = gauge("subscriptions", "Subscriptions of all sessions.")
         self.channels = gauge("channels", "Channels followed.")
@@ -87,6 +99,7 @@ class Metrics:
         self.slow_consumers = gauge("slow_consumers", "Sessions that cannot keep up now.")
         self.slow_disconnects = counter("slow_disconnects_total", "Sessions closed with 3008.", "reason")
         self.conflated = counter("conflated_total", "Publications replaced by a newer one of their channel.")
+        self.dropped = counter("dropped_total", "Pushes that a full socket went without.", "reason")
 
         # Resume
         self.resume = counter("resume_total", "Recoveries asked for.", "result")

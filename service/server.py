@@ -20,8 +20,9 @@ from typing import Protocol, cast, runtime_checkable
 import uvicorn
 
 from service.app import Node, build_admin_app, build_public_app
-from service.config import ServerSettings, Settings
+from service.config import Settings
 from service.drain import Closable, drain
+from service.sections import ServerSettings
 from service.transports.handshake import HandshakeProtocol
 from service.transports.http import HttpProtocol
 

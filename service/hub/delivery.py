@@ -18,7 +18,7 @@ from service.hub.publication import Publication
 logger = logging.getLogger(__name__)
 
 #: Deliver a batch to a blocked outbox. Takes the channel, the batch, and the batch's chunk; returns how
-#: many publications were conflated.
+#: many publications the client goes without.
 Blocked = Callable[[Outbox, str, list[Publication], bytes], int]
 
 
@@ -35,6 +35,11 @@ def _latest(outbox: Outbox, channel: str, publications: list[Publication], chunk
     return len(publications) - 1 + outbox.conflate(channel, chunk)
 
 
+def _sample(outbox: Outbox, channel: str, publications: list[Publication], chunk: bytes) -> int:
+    """What there is no room for is dropped."""
+    return len(publications)
+
+
 class Delivery(NamedTuple):
     """A mode.
 
@@ -49,6 +54,7 @@ class Delivery(NamedTuple):
 DELIVERIES: dict[Mode, Delivery] = {
     "log": Delivery(_log, keeps_all=True),
     "latest": Delivery(_latest, keeps_all=False),
+    "sample": Delivery(_sample, keeps_all=False),
 }
 
 
@@ -60,7 +66,7 @@ class Broadcast:
     must come after it, `hand_over` puts what is left into the outboxes.
     """
 
-    __slots__ = ("_blocked", "_channel", "_chunk", "_conflated", "_publications", "_rest")
+    __slots__ = ("_blocked", "_channel", "_chunk", "_missed", "_publications", "_rest")
 
     def __init__(
         self,
@@ -69,7 +75,7 @@ class Broadcast:
         outboxes: list[Outbox],
         publications: list[Publication],
         chunk: bytes,
-        conflated: Callable[[int], None],
+        missed: Callable[[int], None],
     ) -> None:
         self._channel = channel
         self._blocked = DELIVERIES[mode].blocked
@@ -78,7 +84,7 @@ class Broadcast:
         self._rest = iter(outboxes)
         self._publications = publications
         self._chunk = chunk
-        self._conflated = conflated
+        self._missed = missed
 
     def write(self, ends: float) -> bool:
         """Write on until `ends` (of `time.perf_counter`); tell whether all is written."""
@@ -86,7 +92,7 @@ class Broadcast:
         for count, outbox in enumerate(self._rest, 1):
             try:
                 if outbox.blocked:
-                    self._conflated(self._blocked(outbox, self._channel, self._publications, chunk))
+                    self._missed(self._blocked(outbox, self._channel, self._publications, chunk))
                 elif outbox.pending:  # an interval's, or the session's own
                     outbox.send(chunk)
                 else:
@@ -107,6 +113,6 @@ class Broadcast:
         """Have the outboxes keep what is left, in the same step."""
         for outbox in self._rest:
             if outbox.blocked:
-                self._conflated(self._blocked(outbox, self._channel, self._publications, self._chunk))
+                self._missed(self._blocked(outbox, self._channel, self._publications, self._chunk))
             else:
                 outbox.send(self._chunk)

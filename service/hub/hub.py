@@ -51,6 +51,16 @@ class Feed(Protocol):
         """Return when all that the stream holds now is delivered."""
 
 
+class Listener(Protocol):
+    """Part of the node that has an interest in a channel of its own."""
+
+    def heard(self, publications: list[Publication]) -> None:
+        """The next publications of the channel."""
+
+    def missed(self) -> None:
+        """Publications may be missing: whatever follows from them has to be read anew."""
+
+
 class Channel:
     """A followed channel: its position, its window, and its subscribers by wire format."""
 
@@ -59,16 +69,21 @@ class Channel:
         "epoch",
         "label",
         "linger",
+        "listener",
         "name",
         "namespace",
+        "shown",
         "started",
         "subscribers",
         "users",
         "window",
     )
 
-    def __init__(self, name: str, namespace: Namespace, window: Window) -> None:
+    def __init__(self, name: str, namespace: Namespace, window: Window, shown: str | None = None) -> None:
         self.name = name
+        #: What clients know it by.
+        self.shown = shown or name
+        self.listener: Listener | None = None
         self.namespace = namespace
         self.label = channels.label(name)
         self.window = window
@@ -136,10 +151,13 @@ class Hub:
 
     # Following
 
-    async def hold(self, name: str, namespace: Namespace) -> Channel:
+    async def hold(self, name: str, namespace: Namespace, shown: str | None = None) -> Channel:
         """Have a channel followed and keep it so until `release`.
 
         All who come first at the same time wait for the same beginning.
+
+        Args:
+            shown: the channel that clients see its publications in, if that is another one.
 
         Raises:
             StreamgateError: as `Feed.follow`; then there is nothing to release.
@@ -147,7 +165,7 @@ class Hub:
         channel = self._channels.get(name)
         if channel is None:
             window = Window(self._windows, namespace.window_size, (0, 0))
-            channel = self._channels[name] = Channel(name, namespace, window)
+            channel = self._channels[name] = Channel(name, namespace, window, shown)
             channel.started = self._tasks.start(self._start(channel))
             self._metrics.channels.set(len(self._channels))
         self._use(channel)
@@ -207,7 +225,8 @@ class Hub:
         """Deliver from the channel's cursor on. The caller must hold the channel."""
         self._use(channel)
         channel.subscribers.setdefault(outbox.format, {})[outbox] = None
-        self._metrics.subscriptions.inc()
+        if channel.shown == channel.name:
+            self._metrics.subscriptions.inc()
 
     def remove(self, channel: Channel, outbox: Outbox) -> None:
         """Deliver no more."""
@@ -219,7 +238,8 @@ class Hub:
         if not group:
             del channel.subscribers[outbox.format]
         outbox.discard(channel.name)
-        self._metrics.subscriptions.dec()
+        if channel.shown == channel.name:
+            self._metrics.subscriptions.dec()
         self.release(channel)
 
     # The tail's sink
@@ -240,6 +260,8 @@ class Hub:
         if channel is None:
             return
         self._restart(channel, start)
+        if channel.listener is not None:
+            channel.listener.missed()
         if DELIVERIES[channel.namespace.mode].keeps_all:
             for outbox in list(channel.outboxes()):
                 self.remove(channel, outbox)
@@ -262,6 +284,10 @@ class Hub:
         channel.cursor = cursor
         if publications:
             channel.window.extend(publications)
+            if channel.namespace.chat:
+                _take_back(channel.window, publications)
+            if channel.listener is not None:
+                channel.listener.heard(publications)
             if channel.subscribers:
                 self._batches += [(channel, part) for part in self._in_parts(channel, publications)]
 
@@ -285,7 +311,7 @@ class Hub:
         if len(publications) == 1 or sum(len(p.json) for p in publications) <= PIECE:
             return [publications]
         if not DELIVERIES[channel.namespace.mode].keeps_all:
-            self._metrics.conflated.inc((len(publications) - 1) * len(channel))
+            self._missed(channel)((len(publications) - 1) * len(channel))
             return [publications[-1:]]
         parts, at, size = [], 0, 0
         for end, publication in enumerate(publications):
@@ -304,15 +330,15 @@ class Hub:
         later = flusher.later(interval) if interval else None
         queue = later.outboxes.append if later else flusher.now.append
         blocked = DELIVERIES[channel.namespace.mode].blocked
-        count = conflated = size = 0
+        count = missed = size = 0
         for format, group in list(channel.subscribers.items()):
-            chunk = format.publications(channel.name, publications)
+            chunk = format.publications(channel.shown, publications)
             count += len(group)
             size += len(chunk) * len(group)
             # A copy: an outbox that overflows closes its session, which leaves the channel.
             for outbox in list(group):
                 if outbox.blocked:
-                    conflated += blocked(outbox, channel.name, publications, chunk)
+                    missed += blocked(outbox, channel.name, publications, chunk)
                     continue
                 outbox.pending.append(chunk)
                 if interval < outbox.due:
@@ -323,18 +349,23 @@ class Hub:
         else:
             flusher.backlog += size
         self._count(channel, publications, count, size)
-        if conflated:
-            self._metrics.conflated.inc(conflated)
+        if missed:
+            self._missed(channel)(missed)
 
     def _broadcast(self, channel: Channel, publications: list[Publication]) -> None:
         """The same for a batch that nothing else is pending with: straight to the sockets."""
         ((format, group),) = channel.subscribers.items()
-        chunk = format.publications(channel.name, publications)
+        chunk = format.publications(channel.shown, publications)
         size = len(chunk) * len(group)
         self._flusher.backlog += size
         self._count(channel, publications, len(group), size)
-        mode, conflated = channel.namespace.mode, self._metrics.conflated.inc
-        self._flusher.broadcast(Broadcast(channel.name, mode, list(group), publications, chunk, conflated))
+        mode, missed = channel.namespace.mode, self._missed(channel)
+        self._flusher.broadcast(Broadcast(channel.name, mode, list(group), publications, chunk, missed))
+
+    def _missed(self, channel: Channel) -> Callable[[float], None]:
+        """Counts the publications that a full socket went without."""
+        sample = channel.namespace.mode == "sample"
+        return self._metrics.dropped.labels("sample").inc if sample else self._metrics.conflated.inc
 
     def _count(self, channel: Channel, publications: list[Publication], count: int, size: int) -> None:
         metrics = self._metrics
@@ -344,3 +375,9 @@ class Hub:
         metrics.delivery_latency.observe(max(0.0, lateness))
         metrics.fanout_size.observe(count)
         metrics.window_bytes.set(self._windows.bytes)
+
+
+def _take_back(window: Window, publications: list[Publication]) -> None:
+    for publication in publications:
+        if publication.takes_back:
+            window.take_back(publication.takes_back)

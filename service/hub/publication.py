@@ -11,13 +11,15 @@ class Publication:
 
     Args:
         id: the entry's stream id, `(ms, seq)`.
-        offset: what clients see of the id (streams/position.py).
+        offset: what clients see of the id (streams/position.py); 0: nothing.
         data: valid JSON without line breaks.
         info: who published, a JSON object, or None.
         tags: a JSON object of strings, or None.
+        time: when, in ms, if clients shall see it.
+        takes_back: earlier publications that have been deleted.
     """
 
-    __slots__ = ("id", "json", "offset", "tagged")
+    __slots__ = ("id", "json", "kind", "offset", "tagged", "takes_back")
 
     def __init__(
         self,
@@ -26,13 +28,21 @@ class Publication:
         data: bytes,
         info: bytes | None = None,
         tags: bytes | None = None,
+        time: int | None = None,
+        takes_back: frozenset[tuple[int, int]] | None = None,
     ) -> None:
         self.id = id
         self.offset = offset
+        self.takes_back = takes_back
+        #: The kind of push.
+        self.kind = b"pub"
         parts = [b'{"data":', data]
         if info is not None:
             parts += (b',"info":', info)
-        parts.append(b',"offset":%d' % offset)
+        if offset:
+            parts.append(b',"offset":%d' % offset)
+        if time is not None:
+            parts.append(b',"time":%d' % time)
         # Tags stand last, so that `snapshot` can add one without parsing.
         self.tagged = tags is not None
         if tags is not None:
@@ -40,6 +50,14 @@ class Publication:
         parts.append(b"}")
         #: The publication as a JSON object of the client protocol.
         self.json = b"".join(parts)
+
+    @classmethod
+    def presence(cls, id: tuple[int, int], kind: bytes, info: bytes) -> Publication:
+        """A `join` or `leave` push: not a publication to clients, but it travels like one."""
+        push = cls(id, 0, b"null")
+        push.kind = kind
+        push.json = b'{"info":%b}' % info
+        return push
 
     def snapshot(self) -> bytes:
         """The JSON with the tag that marks a value as the current one, not as news."""

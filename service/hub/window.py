@@ -77,6 +77,14 @@ class Window:
         found.reverse()
         return found
 
+    def take_back(self, ids: frozenset[StreamId]) -> None:
+        """Forget publications that were deleted: they shall not be replayed."""
+        before = self.bytes
+        kept = [p for p in self._publications if p.id not in ids]
+        self.bytes = sum(len(p.json) + OVERHEAD for p in kept)
+        self._publications = deque(kept)
+        self._budget.grown(self, self.bytes - before)
+
     def clear(self, start: StreamId) -> None:
         """Forget everything; what comes after `start` will be here."""
         self._budget.grown(self, -self.bytes)

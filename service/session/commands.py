@@ -60,7 +60,7 @@ def _allowed(context: Context, request: Request, action: Action) -> tuple[str, N
     if namespace is None:
         raise unknown_channel()
     access: Access = getattr(namespace, action)
-    if access == "nobody":
+    if access != "anonymous":
         raise permission_denied()
     return channel, namespace
 

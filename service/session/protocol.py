@@ -168,6 +168,8 @@ def encode_error(command: Command, error: ReplyError) -> bytes:
     body: dict[str, Any] = {"code": error.code, "message": error.message}
     if error.temporary:
         body["temporary"] = True
+    if error.retry_after is not None:
+        body["retry_after"] = round(error.retry_after, 3)
     return orjson.dumps({"id": command.id, "error": body})
 
 

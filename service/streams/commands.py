@@ -10,11 +10,12 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from service.config import RedisSettings
 from service.errors import CommandFailed, Unavailable
 from service.metrics import Metrics
+from service.sections import RedisSettings
 from service.streams.backoff import Backoff
 from service.streams.link import Argument, Command, Link, Reply
+from service.streams.lua import Script
 
 #: Seconds between two looks at Redis' clock.
 CLOCK_SECONDS = 30.0
@@ -112,6 +113,22 @@ class Commands:
             CommandFailed: Redis answered with an error.
         """
         (reply,) = await self.pipeline([command])
+        if isinstance(reply, CommandFailed):
+            self._metrics.redis_errors.labels("refused").inc()
+            raise reply
+        return reply
+
+    async def script(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> Reply:
+        """The reply of a script, of which Redis is sent the text only where it does not know it.
+
+        Raises:
+            Unavailable: as for `pipeline`.
+            CommandFailed: Redis, or the script, answered with an error.
+        """
+        operands: tuple[Argument, ...] = (len(keys), *keys, *arguments)
+        (reply,) = await self.pipeline([("EVALSHA", script.sha, *operands)])
+        if isinstance(reply, CommandFailed) and str(reply).startswith("NOSCRIPT"):  # nothing was done
+            (reply,) = await self.pipeline([("EVAL", script.text, *operands)])
         if isinstance(reply, CommandFailed):
             self._metrics.redis_errors.labels("refused").inc()
             raise reply

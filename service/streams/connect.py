@@ -16,8 +16,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from service.config import RedisSettings
 from service.errors import Unavailable
+from service.sections import RedisSettings
 
 
 def _pool(settings: RedisSettings) -> ConnectionPool:

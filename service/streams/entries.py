@@ -1,7 +1,8 @@
 """From a stream entry's fields to a publication.
 
 An entry is either one field `data` with a JSON payload, or flat fields that become a JSON object.
-The reserved fields `_info` and `_tags` may stand beside either.
+The reserved fields `_info` and `_tags` may stand beside either, in chat channels also `_drop`.
+Entries of the streams of what is over at once (`channels.LIVE`) hold `data`, or one of `_join`, `_leave`.
 """
 
 from __future__ import annotations
@@ -11,16 +12,20 @@ from typing import Any
 
 import orjson
 
-from service.channels import Namespace
+from service.channels import LIVE, Namespace
 from service.errors import UndeliverableEntry
 from service.hub.publication import Publication
-from service.streams.position import StreamId, parse_id, to_offset
+from service.streams.position import StreamId, format_id, parse_id, to_offset
 
 DATA = b"data"
 #: JSON object: who published (user, client).
 INFO = b"_info"
 #: JSON object of strings, handed to clients as they are.
 TAGS = b"_tags"
+#: Ids, with a space between them, of earlier entries that were deleted.
+DROP = b"_drop"
+#: JSON object: who came or went.
+JOIN, LEAVE = b"_join", b"_leave"
 
 #: An entry as Redis replies it: id, then names and values in turn.
 RawEntry = tuple[bytes, list[bytes]]
@@ -38,18 +43,38 @@ def decode(entry_id: StreamId, fields: list[bytes], namespace: Namespace, max_by
     Raises:
         UndeliverableEntry: `args[0]` is a short reason that serves as a metric's label.
     """
-    if len(fields) == 2 and fields[0] == DATA:  # nearly always
+    special = namespace.chat or namespace is LIVE
+    if len(fields) == 2 and fields[0] == DATA and not special:  # nearly always
         return Publication(entry_id, to_offset(entry_id), _payload(fields[1], max_bytes))
     rest: dict[bytes, bytes] = dict(zip(fields[::2], fields[1::2], strict=True))
+    if namespace is LIVE:
+        return _live(entry_id, rest, max_bytes)
     info = _object(rest.pop(INFO, None), "info", max_bytes)
     tags = _object(rest.pop(TAGS, None), "tags", max_bytes)
+    drop = rest.pop(DROP, None) if namespace.chat else None
     if not rest:
         raise UndeliverableEntry("no_fields")
     if len(rest) == 1 and DATA in rest:
         data = _payload(rest[DATA], max_bytes)
     else:
         data = _payload(_join(rest, namespace.numeric_fields), max_bytes)
-    return Publication(entry_id, to_offset(entry_id), data, info, tags)
+    if not namespace.chat:
+        return Publication(entry_id, to_offset(entry_id), data, info, tags)
+    # Clients name messages by their stream id.
+    tags = orjson.dumps({**orjson.loads(tags or b"{}"), "id": format_id(entry_id).decode()})
+    takes_back = None if drop is None else frozenset(parse_id(part) for part in drop.split())
+    return Publication(entry_id, to_offset(entry_id), data, info, tags, entry_id[0], takes_back)
+
+
+def _live(entry_id: StreamId, fields: dict[bytes, bytes], max_bytes: int) -> Publication:
+    for field, kind in ((JOIN, b"join"), (LEAVE, b"leave")):
+        info = _object(fields.get(field), "info", max_bytes)
+        if info is not None:
+            return Publication.presence(entry_id, kind, info)
+    if DATA not in fields:
+        raise UndeliverableEntry("no_fields")
+    info = _object(fields.get(INFO), "info", max_bytes)
+    return Publication(entry_id, 0, _payload(fields[DATA], max_bytes), info)
 
 
 def decode_all(raw: list[RawEntry], namespace: Namespace, max_bytes: int) -> list[Publication]:

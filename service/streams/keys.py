@@ -1,8 +1,13 @@
-"""The Redis keys of a channel."""
+"""The Redis keys of a channel.
+
+The reserved namespace holds what is not a channel of clients: names that begin with it are keys already.
+"""
 
 from __future__ import annotations
 
 from service.channels import RESERVED_NAMESPACE
+
+_RESERVED = RESERVED_NAMESPACE + ":"
 
 
 class Keys:
@@ -19,7 +24,7 @@ class Keys:
 
     def stream(self, channel: str) -> str:
         """The stream itself."""
-        return self.prefix + channel
+        return channel if channel.startswith(_RESERVED) else self.prefix + channel
 
     def channel(self, stream_key: bytes) -> str | None:
         """The channel of a stream's key; None for keys of others."""
@@ -29,9 +34,35 @@ class Keys:
             return None
         return key[len(self.prefix) :] if key.startswith(self.prefix) else None
 
+    def beside(self, kind: str, channel: str) -> str:
+        """A key that belongs to a channel; the hash tag puts it in the stream's slot."""
+        if channel.startswith(_RESERVED):  # has a hash tag
+            return f"{_RESERVED}{kind}:{channel.removeprefix(_RESERVED)}"
+        return f"{_RESERVED}{kind}:{{{self.prefix}{channel}}}"
+
     def epoch(self, channel: str) -> str:
-        """Names the life of the stream; the hash tag puts it in the stream's slot."""
-        return f"{RESERVED_NAMESPACE}:epoch:{{{self.prefix}{channel}}}"
+        """Names the life of the stream."""
+        return self.beside("epoch", channel)
+
+    def live(self, channel: str) -> str:
+        """The stream of what is over at once: joins and leaves, who is typing."""
+        return self.beside("live", channel)
+
+    def control(self) -> str:
+        """The stream of commands to all nodes."""
+        return f"{_RESERVED}control:{{{self.prefix}}}"
+
+    def revocations(self) -> str:
+        """Hash: user to the ms before which its tokens were issued in vain."""
+        return f"{_RESERVED}revocations:{{{self.prefix}}}"
+
+    def nodes(self) -> str:
+        """Sorted set: node to the ms of its last heartbeat."""
+        return f"{_RESERVED}nodes:{{{self.prefix}}}"
+
+    def rate(self, namespace: str, user: str) -> str:
+        """What a user has published in a namespace of late."""
+        return f"{_RESERVED}rate:{{{self.prefix}{namespace}:{user}}}"
 
     def trim_lease(self) -> str:
         """Held by the node that trims."""

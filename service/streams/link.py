@@ -14,8 +14,8 @@ from typing import Any, Final, cast
 
 import hiredis
 
-from service.config import RedisSettings
 from service.errors import CommandFailed, Unavailable
+from service.sections import RedisSettings
 from service.streams import connect
 
 Argument = bytes | str | int

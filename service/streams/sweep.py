@@ -7,9 +7,9 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 
-from service.config import RedisSettings
 from service.errors import Unavailable
 from service.metrics import Metrics
+from service.sections import RedisSettings
 from service.streams.followed import Followed
 from service.streams.history import History
 from service.streams.position import ZERO

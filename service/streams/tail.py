@@ -16,11 +16,11 @@ import logging
 import time
 from typing import Protocol
 
-from service.channels import Namespace
-from service.config import RedisSettings
+from service.channels import LIVE, Namespace
 from service.errors import CommandFailed, ReplyError, Unavailable, UndeliverableEntry
 from service.hub.publication import Publication
 from service.metrics import Metrics
+from service.sections import RedisSettings
 from service.streams import entries
 from service.streams.backoff import Backoff
 from service.streams.entries import RawEntry
@@ -301,7 +301,7 @@ class Tail:
         newest = self._decode(followed, outcome.last_entry) if outcome.last_entry else None
         reach = below(newest.id) if newest else followed.cursor
         start = Start(followed.cursor, followed.epoch, newest, reach)
-        if not outcome.is_gap:
+        if not outcome.is_gap or followed.namespace is LIVE:
             self._sink.begin(followed.channel, start)
             return
         self._metrics.gaps.labels(followed.label).inc()

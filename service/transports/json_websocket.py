@@ -17,10 +17,10 @@ class JsonWebSocket:
 
     def publications(self, channel: str, publications: Sequence[Publication]) -> bytes:
         """One text frame for each publication, joined: as good as one big frame, and simpler for clients."""
-        start = b'{"push":{"channel":' + orjson.dumps(channel) + b',"pub":'
+        start = b'{"push":{"channel":' + orjson.dumps(channel) + b',"'
         if len(publications) == 1:
-            return text_frame(start + publications[0].json + b"}}")
-        return b"".join([text_frame(start + publication.json + b"}}") for publication in publications])
+            return text_frame(b'%b%b":%b}}' % (start, publications[0].kind, publications[0].json))
+        return b"".join([text_frame(b'%b%b":%b}}' % (start, p.kind, p.json)) for p in publications])
 
 
 JSON_WEBSOCKET = JsonWebSocket()

@@ -9,13 +9,26 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from service.channels import Namespace
-from service.config import ClientSettings, Limits, RedisSettings, ServerSettings
+from service.sections import (
+    ApiSettings,
+    ClientSettings,
+    HookSettings,
+    Limits,
+    PresenceSettings,
+    RedisSettings,
+    ServerSettings,
+    TokenSettings,
+)
 
 SECTIONS: dict[str, type[BaseModel]] = {
     "server": ServerSettings,
     "redis": RedisSettings,
     "limits": Limits,
     "client": ClientSettings,
+    "tokens": TokenSettings,
+    "presence": PresenceSettings,
+    "hooks": HookSettings,
+    "api": ApiSettings,
     "namespaces.NAME": Namespace,
 }
 

@@ -48,6 +48,7 @@ def test_defaults_are_closed() -> None:
         "quotes": "latest",
         "scores": "log",
         "chat": "log",
+        "user": "log",
     }
     assert all(n.publish == "nobody" for n in settings.namespaces.values())
     assert settings.default_namespace is None
@@ -112,8 +113,13 @@ def test_settings_are_frozen() -> None:
         ("[limits]\noutbox_bytes = 1", "limits.outbox_bytes", "1", "4096"),
         ("[client]\nping_seconds = -1", "client.ping_seconds", "-1", "1"),
         ("[redis]\ntimeout_seconds = 2.5", "redis.timeout_seconds", "2.5", "1.9"),
-        ('[namespaces.n]\nmode = "table"', "namespaces.n.mode", "'table'", "'log' or 'latest'"),
-        ('[namespaces.n]\npublish = "all"', "namespaces.n.publish", "'all'", "'anonymous' or 'nobody'"),
+        ('[namespaces.n]\nmode = "table"', "namespaces.n.mode", "'table'", "'log', 'latest' or 'sample'"),
+        (
+            '[namespaces.n]\npublish = "all"',
+            "namespaces.n.publish",
+            "'all'",
+            "'anonymous', 'authenticated', 'token' or 'nobody'",
+        ),
         ("[namespaces.n]\ncoalesce_ms = 60000", "namespaces.n.coalesce_ms", "60000", "1000"),
         ("default_namespace = 5", "default_namespace", "5", "string"),
         ("server = 5", "server", "5", "dictionary"),

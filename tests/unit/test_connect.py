@@ -10,8 +10,8 @@ import pytest
 from pydantic import SecretStr
 from redis.asyncio.connection import AbstractConnection
 
-from service.config import RedisSettings
 from service.errors import Unavailable
+from service.sections import RedisSettings
 from service.streams import connect
 from tests.support.processes import free_port
 from tests.support.redis_process import RedisProcess, StartRedis

@@ -7,7 +7,8 @@ from typing import Any, cast
 import pytest
 from starlette.websockets import WebSocket
 
-from service.config import ServerSettings, Settings
+from service.config import Settings
+from service.sections import ServerSettings
 from service.transports.endpoint import origin_allowed, websocket_endpoint
 from service.transports.handshake import DETACH
 from tests.unit.fakes import World

@@ -11,10 +11,10 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from service.channels import Namespace
-from service.config import RedisSettings
 from service.errors import CommandFailed, ReplyError
 from service.hub.publication import Publication
 from service.metrics import Metrics
+from service.sections import RedisSettings
 from service.streams.commands import Commands
 from service.streams.history import EPOCH_TTL, History, Since
 from service.streams.keys import Keys

@@ -11,8 +11,8 @@ import pytest_asyncio
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
-from service.config import RedisSettings
 from service.errors import CommandFailed, Unavailable
+from service.sections import RedisSettings
 from service.streams.link import Link
 from tests.support.redis_process import RedisProcess
 from tests.unit.fakes import turns

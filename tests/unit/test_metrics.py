@@ -7,6 +7,8 @@ from service.metrics import Metrics
 
 _FOREIGN = ("process_", "python_")
 _LABELS = {
+    "hook",
+    "command",
     *("transport", "code", "reason", "method", "namespace"),
     *("result", "kind", "command", "link", "version"),
 }

@@ -11,9 +11,9 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from service.channels import Namespace
-from service.config import RedisSettings
 from service.errors import CommandFailed, Unavailable
 from service.metrics import Metrics
+from service.sections import RedisSettings
 from service.streams.commands import Commands
 from service.streams.keys import Keys
 from service.streams.position import format_id

@@ -10,9 +10,9 @@ import pytest_asyncio
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
-from service.config import RedisSettings
 from service.errors import CommandFailed, Unavailable
 from service.metrics import Metrics
+from service.sections import RedisSettings
 from service.streams.commands import Commands
 from tests.support.processes import free_port
 from tests.support.redis_process import RedisProcess

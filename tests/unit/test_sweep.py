@@ -9,9 +9,9 @@ from typing import Any, cast
 import pytest
 
 from service.channels import Namespace
-from service.config import RedisSettings
 from service.errors import CommandFailed, Unavailable
 from service.metrics import Metrics
+from service.sections import RedisSettings
 from service.streams import sweep as sweep_module
 from service.streams.followed import Followed
 from service.streams.history import History

@@ -12,10 +12,10 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from service.channels import Namespace
-from service.config import RedisSettings
 from service.errors import CommandFailed, ReplyError, Unavailable
 from service.hub.publication import Publication
 from service.metrics import Metrics
+from service.sections import RedisSettings
 from service.streams import tail as tail_module
 from service.streams.commands import Commands
 from service.streams.followed import Start

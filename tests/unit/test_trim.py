@@ -12,8 +12,9 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from service.channels import Namespace
-from service.config import RedisSettings, Settings
+from service.config import Settings
 from service.metrics import Metrics
+from service.sections import RedisSettings
 from service.streams import trim as trim_module
 from service.streams.commands import Commands
 from service.streams.keys import Keys
