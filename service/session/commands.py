@@ -18,9 +18,10 @@ from service.errors import (
 )
 from service.hub.hub import Channel
 from service.hub.outbox import Outbox
+from service.request import Request
 from service.session.context import Context
 from service.session.joining import Bounds, Found, Joined, Need, Position, attempt, join
-from service.session.protocol import Request, json_list
+from service.session.protocol import json_list
 from service.streams.position import from_offset, to_offset
 
 Result = dict[str, Any]

@@ -6,12 +6,11 @@ import orjson
 import pytest
 
 from service.errors import ReplyError, bad_request, internal
+from service.request import MAX_INTEGER, Request
 from service.session.protocol import (
-    MAX_INTEGER,
     METHODS,
     Command,
     ProtocolViolation,
-    Request,
     decode,
     encode_error,
     encode_reply,

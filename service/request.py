@@ -1,0 +1,86 @@
+"""The parameters of a command or call, read with their types checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from service.errors import bad_request
+
+#: The largest offset and id: what JavaScript holds exactly.
+MAX_INTEGER = (1 << 53) - 1
+
+
+class Request:
+    """Named parameters."""
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        self._fields = fields
+
+    def text(self, name: str) -> str:
+        """A string; "" where it is missing.
+
+        Raises:
+            ReplyError: 107, it is something else.
+        """
+        value = self._fields.get(name)
+        if value is None:
+            return ""
+        if not isinstance(value, str):
+            raise bad_request(f"{name} must be a string")
+        return value
+
+    def flag(self, name: str) -> bool:
+        """A boolean; False where it is missing.
+
+        Raises:
+            ReplyError: 107, it is something else.
+        """
+        value = self._fields.get(name)
+        if value is None:
+            return False
+        if not isinstance(value, bool):
+            raise bad_request(f"{name} must be a boolean")
+        return value
+
+    def integer(self, name: str, *, least: int = 0) -> int:
+        """An integer from `least` to 2^53 - 1; 0 where it is missing.
+
+        Raises:
+            ReplyError: 107, it is something else.
+        """
+        value = self._fields.get(name)
+        if value is None:
+            return 0
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= MAX_INTEGER:
+            raise bad_request(f"{name} must be an integer from {least} to 2^53 - 1")
+        return value
+
+    def nested(self, name: str) -> Request | None:
+        """An object; None where it is missing.
+
+        Raises:
+            ReplyError: 107, it is something else.
+        """
+        value = self._fields.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            raise bad_request(f"{name} must be an object")
+        return Request(value)
+
+    def payload(self, name: str) -> bytes:
+        """Any JSON, encoded.
+
+        Raises:
+            ReplyError: 107, it is missing, or nested deeper than can be encoded.
+        """
+        if name not in self._fields:
+            raise bad_request(f"{name} is required")
+        try:
+            return orjson.dumps(self._fields[name])
+        except orjson.JSONEncodeError:
+            raise bad_request(f"{name} is nested too deeply") from None
