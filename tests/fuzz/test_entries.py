@@ -12,7 +12,7 @@ from service.channels import Namespace
 from service.errors import UndeliverableEntry
 from service.streams.entries import decode
 from service.transports.json_websocket import JSON_WEBSOCKET
-from tests.unit.fakes import server_frames
+from tests.unit.fakes.frames import server_frames
 
 NAMESPACE = Namespace(numeric_fields=frozenset({"price", "n"}))
 MAX_BYTES = 400

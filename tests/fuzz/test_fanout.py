@@ -17,7 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from service.channels import Namespace
 from service.hub import flusher as flusher_module
 from service.hub.flusher import SLICE
-from tests.unit.fakes import Clock, HubWorld, VirtualLoop, actually_held, publication, start_at
+from tests.unit.fakes.clock import Clock, VirtualLoop
+from tests.unit.fakes.fanout import HubWorld, actually_held, publication, start_at
 
 #: Every mode, with and without an interval.
 CHANNELS = {

@@ -20,20 +20,10 @@ from service.transports import websocket
 from service.transports.frames import text_frame
 from service.transports.parsers import Parser, Parsers
 from service.transports.websocket import PIECE
-from tests.unit.fakes import (
-    CLOSE,
-    CONT,
-    PING,
-    PONG,
-    TEXT,
-    Clock,
-    RawClient,
-    VirtualLoop,
-    World,
-    client_frame,
-    server_frames,
-    turns,
-)
+from tests.unit.fakes.clock import Clock, VirtualLoop, turns
+from tests.unit.fakes.frames import CLOSE, CONT, PING, PONG, TEXT, client_frame, server_frames
+from tests.unit.fakes.session import World
+from tests.unit.fakes.websocket import RawClient
 
 
 @dataclasses.dataclass

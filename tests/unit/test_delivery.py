@@ -7,7 +7,7 @@ from typing import get_args
 from service.channels import Mode
 from service.hub.delivery import DELIVERIES
 from service.hub.flusher import Flusher
-from tests.unit.fakes import LINES, FakeSocket, publication
+from tests.unit.fakes.fanout import LINES, FakeSocket, publication
 
 
 async def test_log_holds_everything() -> None:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from service.drain import WAVE, drain
-from tests.unit.fakes import virtual_time
+from tests.unit.fakes.clock import virtual_time
 
 
 class _Connection:

@@ -11,7 +11,7 @@ from service.config import Settings
 from service.sections import ServerSettings
 from service.transports.endpoint import origin_allowed, websocket_endpoint
 from service.transports.handshake import DETACH
-from tests.unit.fakes import World
+from tests.unit.fakes.session import World
 
 
 @pytest.mark.parametrize(

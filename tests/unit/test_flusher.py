@@ -9,7 +9,8 @@ import pytest
 
 from service.hub import flusher as flusher_module
 from service.hub.flusher import IDLE, MAX_BACKLOG, NOW, SLICE, STRIDE, Flusher
-from tests.unit.fakes import Clock, FakeSocket, turns, virtual_time
+from tests.unit.fakes.clock import Clock, turns, virtual_time
+from tests.unit.fakes.fanout import FakeSocket
 
 
 def _pending(flusher: Flusher, *socks: FakeSocket, chunk: bytes = b"x") -> None:

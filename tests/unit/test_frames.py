@@ -3,7 +3,7 @@
 import pytest
 
 from service.transports.frames import text_frame
-from tests.unit.fakes import TEXT, server_frames
+from tests.unit.fakes.frames import TEXT, server_frames
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,9 @@ from service.transports.handshake import ADMISSION, DETACH, HandshakeProtocol
 from service.transports.parsers import Parsers
 from service.transports.websocket import WebSocketConnection
 from tests.support.waiting import eventually
-from tests.unit.fakes import BINARY, CLOSE, TEXT, World, client_frame, server_frames, turns
+from tests.unit.fakes.clock import turns
+from tests.unit.fakes.frames import BINARY, CLOSE, TEXT, client_frame, server_frames
+from tests.unit.fakes.session import World
 
 P = ParamSpec("P")
 Message = MutableMapping[str, Any]

@@ -20,7 +20,7 @@ from service.streams.history import EPOCH_TTL, History, Since
 from service.streams.keys import Keys
 from service.streams.position import MAX_MS, SATURATED, from_offset
 from tests.support.redis_process import RedisProcess
-from tests.unit.fakes import turns
+from tests.unit.fakes.clock import turns
 
 Name = Callable[[str], str]
 LOG = Namespace()

@@ -11,7 +11,8 @@ from service.errors import Unavailable
 from service.hub import flusher as flusher_module
 from service.hub.flusher import SLICE, STRIDE
 from service.hub.outbox import PIECE
-from tests.unit.fakes import EPOCH, Clock, HubWorld, publication, start_at, turns, virtual_time
+from tests.unit.fakes.clock import Clock, turns, virtual_time
+from tests.unit.fakes.fanout import EPOCH, HubWorld, publication, start_at
 
 LOG = Namespace(mode="log")
 LATEST = Namespace(mode="latest")

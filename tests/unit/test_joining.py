@@ -15,7 +15,8 @@ from service.hub.window import Window, WindowBudget
 from service.session.joining import MAX_ATTEMPTS, Bounds, Found, Joined, Need, Position, attempt, join
 from service.streams.history import History, Since
 from service.streams.position import to_offset
-from tests.unit.fakes import EPOCH, FakeHistory, HubWorld, publication
+from tests.unit.fakes.fanout import EPOCH, HubWorld, publication
+from tests.unit.fakes.session import FakeHistory
 
 WIDE = Bounds(1000, 10**6)
 

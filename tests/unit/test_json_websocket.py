@@ -4,7 +4,8 @@ import orjson
 import pytest
 
 from service.transports.json_websocket import JSON_WEBSOCKET
-from tests.unit.fakes import TEXT, publication, server_frames
+from tests.unit.fakes.fanout import publication
+from tests.unit.fakes.frames import TEXT, server_frames
 
 
 @pytest.mark.parametrize("channel", ["chat:a", 'chat:"quoted"', "chat:é😀"])

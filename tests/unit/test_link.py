@@ -15,7 +15,7 @@ from service.errors import CommandFailed, Unavailable
 from service.sections import RedisSettings
 from service.streams.link import Link
 from tests.support.redis_process import RedisProcess
-from tests.unit.fakes import turns
+from tests.unit.fakes.clock import turns
 
 Name = Callable[[str], str]
 

@@ -6,7 +6,8 @@ import pytest
 
 from service.hub.flusher import IDLE, Flusher
 from service.hub.outbox import PIECE
-from tests.unit.fakes import FakeSocket, actually_held, turns
+from tests.unit.fakes.clock import turns
+from tests.unit.fakes.fanout import FakeSocket, actually_held
 
 
 async def test_order_is_first_in_first_out() -> None:

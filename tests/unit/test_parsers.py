@@ -4,7 +4,7 @@ import pytest
 from websockets.frames import Frame, Opcode
 
 from service.transports.parsers import KEPT, OPEN, Parsers, size_on_wire
-from tests.unit.fakes import client_frame
+from tests.unit.fakes.frames import client_frame
 
 
 def test_a_parser_is_open_and_bounded() -> None:

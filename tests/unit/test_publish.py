@@ -19,7 +19,7 @@ from service.streams.keys import Keys
 from service.streams.position import format_id
 from service.streams.publish import Publisher
 from tests.support.redis_process import RedisProcess
-from tests.unit.fakes import turns
+from tests.unit.fakes.clock import turns
 
 Name = Callable[[str], str]
 

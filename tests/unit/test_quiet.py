@@ -4,7 +4,7 @@ import pytest
 
 from service.streams import quiet
 from service.streams.quiet import OncePer
-from tests.unit.fakes import Clock
+from tests.unit.fakes.clock import Clock
 
 
 @pytest.fixture

@@ -8,17 +8,13 @@ import orjson
 import pytest
 
 from service.errors import Unavailable
-from service.session import session as session_module
-from service.session import wheel as wheel_module
 from service.streams.history import Page, Since
 from service.streams.position import to_offset
-from tests.unit.fakes import EPOCH, FakeClient, LoopTime, World, publication, start_at, turns, virtual_time
+from tests.unit.fakes.clock import turns, virtual_time
+from tests.unit.fakes.fanout import EPOCH, publication, start_at
+from tests.unit.fakes.session import FakeClient, World
 
-
-@pytest.fixture(autouse=True)
-def _loop_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wheel_module, "time", LoopTime)
-    monkeypatch.setattr(session_module, "time", LoopTime)
+pytestmark = pytest.mark.usefixtures("loop_time")
 
 
 async def _ask(client: FakeClient, method: str, **request: Any) -> Any:

@@ -16,7 +16,7 @@ from service.sections import RedisSettings
 from service.streams.commands import Commands
 from tests.support.processes import free_port
 from tests.support.redis_process import RedisProcess
-from tests.unit.fakes import turns
+from tests.unit.fakes.clock import turns
 
 Name = Callable[[str], str]
 

@@ -17,7 +17,7 @@ from service.streams.followed import Followed
 from service.streams.history import History
 from service.streams.position import ZERO, StreamId
 from service.streams.sweep import Sweep
-from tests.unit.fakes import LoopTime, virtual_time
+from tests.unit.fakes.clock import LoopTime, virtual_time
 
 
 @pytest.fixture(autouse=True)

@@ -24,7 +24,7 @@ from service.streams.keys import Keys
 from service.streams.position import MAX_MS, StreamId
 from service.streams.tail import Tail
 from tests.support.redis_process import RedisProcess
-from tests.unit.fakes import turns
+from tests.unit.fakes.clock import turns
 
 Name = Callable[[str], str]
 LOG = Namespace()

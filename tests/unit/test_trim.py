@@ -21,7 +21,7 @@ from service.streams.keys import Keys
 from service.streams.trim import Trimmer
 from tests.support.redis_process import RedisProcess
 from tests.support.waiting import eventually
-from tests.unit.fakes import turns
+from tests.unit.fakes.clock import turns
 
 Name = Callable[[str], str]
 

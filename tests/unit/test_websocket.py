@@ -14,20 +14,10 @@ from service.session.session import Session, State
 from service.transports import websocket as websocket_module
 from service.transports.parsers import Parsers
 from service.transports.websocket import MAX_AFTER_CLOSE, PIECE
-from tests.unit.fakes import (
-    BINARY,
-    CLOSE,
-    CONT,
-    PING,
-    PONG,
-    TEXT,
-    Clock,
-    RawClient,
-    World,
-    client_frame,
-    turns,
-    virtual_time,
-)
+from tests.unit.fakes.clock import Clock, turns, virtual_time
+from tests.unit.fakes.frames import BINARY, CLOSE, CONT, PING, PONG, TEXT, client_frame
+from tests.unit.fakes.session import World
+from tests.unit.fakes.websocket import RawClient
 
 Connect = Callable[..., RawClient]
 

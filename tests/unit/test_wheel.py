@@ -9,7 +9,7 @@ import pytest
 
 from service.session import wheel as wheel_module
 from service.session.wheel import TICK, Wheel
-from tests.unit.fakes import LoopTime, virtual_time
+from tests.unit.fakes.clock import LoopTime, virtual_time
 
 
 class _Timed:

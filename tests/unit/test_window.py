@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from service.hub.window import OVERHEAD, Window, WindowBudget
-from tests.unit.fakes import publication
+from tests.unit.fakes.fanout import publication
 
 
 def _window(*numbers: int, size: int = 100, budget: WindowBudget | None = None, start: int = 0) -> Window:
