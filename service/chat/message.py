@@ -1,0 +1,118 @@
+"""What a client may say: messages, and the values of chat commands, checked."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+import orjson
+
+from service.errors import bad_request
+from service.request import Request
+
+#: Characters of a nonce.
+MAX_NONCE = 64
+
+#: Characters of a user's id.
+MAX_USER = 255
+
+_ID = re.compile(r"(0|[1-9]\d{0,15})-(0|[1-9]\d{0,15})", re.ASCII)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_CONTROL_IN_LINES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+class Message(NamedTuple):
+    """A message to be sent.
+
+    Args:
+        data: JSON object as it stands in the stream, `type` first.
+        nonce: the client's name for it; "": none.
+    """
+
+    data: bytes
+    nonce: str
+
+
+def message_of(data: bytes) -> Message:
+    """The message that a plain publish stands for.
+
+    Args:
+        data: a JSON object with the parameters of chat.send; others in it are left out.
+
+    Raises:
+        ReplyError: 107, it is something else.
+    """
+    parameters = orjson.loads(data)
+    if not isinstance(parameters, dict):
+        raise bad_request("data must be an object with text or body")
+    return message(Request(parameters))
+
+
+def message(request: Request) -> Message:
+    """A message, from the parameters of chat.send.
+
+    Raises:
+        ReplyError: 107.
+    """
+    data = {"type": "message", **content(request)}
+    if request.text("reply_to"):
+        data["reply_to"] = message_id(request, "reply_to")
+    nonce = line(request, "nonce", MAX_NONCE)
+    if nonce:
+        data["nonce"] = nonce
+    return Message(orjson.dumps(data), nonce)
+
+
+def content(request: Request) -> dict[str, Any]:
+    """What is said: `{"text": …}` or `{"body": …}`, fit for `orjson.dumps`.
+
+    Raises:
+        ReplyError: 107.
+    """
+    text = request.text("text")
+    body = request.nested("body")
+    if bool(text) == (body is not None):
+        raise bad_request("either text, a string that is not empty, or body, an object, is required")
+    return {"text": text} if body is None else {"body": orjson.Fragment(request.payload("body"))}
+
+
+def message_id(request: Request, name: str) -> str:
+    """The id of a message: digits, a hyphen, digits, as the stream writes it.
+
+    Raises:
+        ReplyError: 107, it is missing or something else.
+    """
+    value = request.text(name)
+    if not _ID.fullmatch(value):
+        raise bad_request(f"{name} must be the id of a message, such as 1700000000000-0")
+    return value
+
+
+def user_id(request: Request) -> str:
+    """The parameter `user`.
+
+    Raises:
+        ReplyError: 107, it is missing or something else.
+    """
+    value = line(request, "user", MAX_USER)
+    if not value:
+        raise bad_request("user is required")
+    return value
+
+
+def line(request: Request, name: str, most: int, *, lines: bool = False) -> str:
+    """A short string without control characters; "" where it is missing.
+
+    Args:
+        most: characters it may have.
+        lines: line feeds and tabs are all right.
+
+    Raises:
+        ReplyError: 107.
+    """
+    value = request.text(name)
+    if len(value) > most:
+        raise bad_request(f"{name} has at most {most} characters, not {len(value)}")
+    if (_CONTROL_IN_LINES if lines else _CONTROL).search(value):
+        raise bad_request(f"{name} has no control characters")
+    return value

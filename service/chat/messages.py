@@ -1,0 +1,122 @@
+"""Messages: sent, edited, deleted, reacted to."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any, NamedTuple
+
+from service import channels
+from service.chat.message import Message
+from service.chat.room import Author, Room, Rooms
+from service.errors import Unavailable, limit_exceeded
+from service.metrics import Metrics
+from service.streams.commands import Commands
+from service.streams.link import Argument
+from service.streams.lua import Script
+from service.streams.position import StreamId, parse_id, to_offset
+
+#: Milliseconds that a nonce is remembered.
+NONCE_MS = 300_000
+
+#: Seconds within which a message with a nonce is sent again. With the time-out of a command (1.5 s) the
+#: client still has its answer within 2 s.
+RETRY_SECONDS = 0.4
+
+#: Seconds between two looks at a connection that was just lost.
+_RETRY_PAUSE = 0.02
+
+_SEND = Script.of(__package__, "lua/send.lua")
+
+
+class Sent(NamedTuple):
+    """The id of a message in its room; `duplicate`: it was there already."""
+
+    id: StreamId
+    duplicate: bool
+
+    def result(self, nonce: str) -> dict[str, Any]:
+        """What the client is told."""
+        ms, seq = self.id
+        result: dict[str, Any] = {"id": f"{ms}-{seq}", "offset": to_offset(self.id), "time": ms}
+        if nonce:
+            result["nonce"] = nonce
+        if self.duplicate:
+            result["duplicate"] = True
+        return result
+
+
+class Messages:
+    """Writes messages, and what becomes of them.
+
+    Args:
+        max_bytes: largest data of a message, where the namespace does not say.
+    """
+
+    def __init__(self, commands: Commands, rooms: Rooms, max_bytes: int, metrics: Metrics) -> None:
+        self._commands = commands
+        self._rooms = rooms
+        self._max_bytes = max_bytes
+        self._metrics = metrics
+
+    async def send(self, room: Room, author: Author, message: Message) -> Sent:
+        """Append a message; one whose nonce the author has used here of late is not written again.
+
+        Raises:
+            ReplyError: 103 banned or muted, 106 too large, 111 slow mode.
+            Unavailable: it may have been written or not. With a nonce it was tried again, and the
+                caller may do so, too.
+            CommandFailed: as `Commands.script`.
+        """
+        self._check_size(room, message.data)
+        name = author.key
+        rooms = self._rooms
+        keys = [
+            rooms.stream(room),
+            rooms.key("room", room),
+            rooms.key("bans", room),
+            rooms.key("mutes", room),
+            rooms.key_of("slow", room, name),
+        ]
+        arguments: list[Argument] = [
+            author.user,
+            author.info,
+            "1" if author.moderates else "",
+            room.namespace.history_size,
+            message.data,
+        ]
+        started = time.perf_counter()
+        if message.nonce:
+            keys.append(rooms.key_of("nonce", room, f"{name}\n{message.nonce}"))
+            arguments.append(NONCE_MS)
+            try:
+                word, entry_id = await rooms.call(_SEND, keys, arguments)
+            except Unavailable:
+                word, entry_id = await self._send_again(keys, arguments)
+        else:
+            word, entry_id = await rooms.call(_SEND, keys, arguments)
+        duplicate = word == b"duplicate"
+        if duplicate:
+            self._metrics.chat_duplicates.inc()
+        else:
+            self._metrics.publish_seconds.observe(time.perf_counter() - started)
+            self._metrics.published.labels(channels.label(room.channel)).inc()
+        return Sent(parse_id(entry_id), duplicate)
+
+    async def _send_again(self, keys: list[str], arguments: list[Argument]) -> list[Any]:
+        """The nonce makes it safe: what the lost answer was about is found, not written twice."""
+        try:
+            async with asyncio.timeout(RETRY_SECONDS):
+                while True:
+                    await self._commands.wait_connected()
+                    try:
+                        return await self._rooms.call(_SEND, keys, arguments)
+                    except Unavailable:  # lost again, or nobody has noticed yet that it was lost
+                        await asyncio.sleep(_RETRY_PAUSE)
+        except TimeoutError:
+            raise Unavailable("not connected to Redis") from None
+
+    def _check_size(self, room: Room, data: bytes) -> None:
+        limit = room.namespace.publication_bytes or self._max_bytes
+        if len(data) > limit:
+            raise limit_exceeded(f"the message has {len(data)} bytes, {limit} are allowed")

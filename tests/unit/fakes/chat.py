@@ -1,0 +1,118 @@
+"""Chat on a real Redis: nodes, and the people who call their commands."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import orjson
+from pydantic import SecretStr
+from redis.asyncio import Redis
+
+from service.channels import Namespace
+from service.chat.chat import Chat
+from service.chat.rpc import METHODS
+from service.errors import permission_denied
+from service.identity.identity import Action
+from service.metrics import Metrics
+from service.request import Request
+from service.sections import RedisSettings
+from service.streams.commands import Commands
+from service.streams.keys import Keys
+from tests.unit.fakes.clock import turns
+
+#: Before every key.
+PREFIX = "p:"
+
+CHAT = Namespace(chat=True, history_size=10_000)
+
+
+async def entries(redis: Redis, channel: str) -> dict[bytes, dict[bytes, bytes]]:
+    """What the room's stream holds: fields by id."""
+    found = cast(Any, await redis.xrange(PREFIX + channel))
+    return dict(found)
+
+
+class Node:
+    """Chat as one node has it, with a connection of its own; `told` holds what was sent to all nodes."""
+
+    def __init__(self, commands: Commands, max_bytes: int) -> None:
+        self.metrics = Metrics()
+        self.commands = commands
+        self.told: list[dict[str, object]] = []
+        self.chat = Chat(commands, Keys(PREFIX), max_bytes, self, self.metrics)
+
+    async def send(self, command: dict[str, object]) -> None:
+        self.told.append(command)
+
+    def sample(self, name: str, **labels: str) -> float | None:
+        """The value of a metric."""
+        return self.metrics.registry.get_sample_value(f"streamgate_{name}", labels)
+
+
+@asynccontextmanager
+async def chat_node(url: str, max_bytes: int = 65_536) -> AsyncIterator[Node]:
+    """A node that is connected to Redis."""
+    commands = Commands(RedisSettings(url=SecretStr(url)), Metrics())
+    running = asyncio.create_task(commands.run())
+    try:
+        await asyncio.wait_for(commands.wait_connected(), 10)
+        yield Node(commands, max_bytes)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await turns()
+
+
+class Person:
+    """A caller: somebody in one channel, through one node.
+
+    Args:
+        client: the connection's id.
+        moderates: by capability.
+        denied: actions that the namespace keeps from it.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        channel: str,
+        user: str,
+        *,
+        client: str = "",
+        namespace: Namespace = CHAT,
+        moderates: bool = False,
+        denied: frozenset[Action] = frozenset(),
+    ) -> None:
+        self._node = node
+        self._channel = channel
+        self.user = user
+        self._client = client or f"client of {user}"
+        self._namespace = namespace
+        self._moderates = moderates
+        self._denied = denied
+
+    def info(self, channel: str) -> bytes:
+        return orjson.dumps({"user": self.user, "client": self._client})
+
+    def allowed(self, channel: str, action: Action) -> Namespace:
+        if action in self._denied:
+            raise permission_denied()
+        return self._namespace
+
+    def moderates(self, channel: str) -> bool:
+        return self._moderates
+
+    async def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """The result of a command as the wire has it."""
+        request = Request({"channel": self._channel, **parameters})
+        result = await METHODS[f"chat.{method}"](self._node.chat, self, request)
+        written: dict[str, Any] = orjson.loads(orjson.dumps(result))
+        return written
+
+    async def say(self, text: str) -> str:
+        """Send a message; returns its id."""
+        found: str = (await self.call("send", text=text))["id"]
+        return found
