@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from service import channels
 from service.channels import Namespace
@@ -12,30 +12,23 @@ from service.errors import StreamgateError
 from service.hub.delivery import DELIVERIES, Broadcast
 from service.hub.flusher import Flusher
 from service.hub.outbox import PIECE, Outbox
-from service.hub.publication import Publication, WireFormat
-from service.hub.window import StreamId, Window, WindowBudget
+from service.hub.publication import Publication, StreamId, WireFormat
+from service.hub.window import Window, WindowBudget
 from service.metrics import Metrics
 from service.tasks import Tasks
 
 
-class Start(Protocol):
+class Start(NamedTuple):
     """Where a channel stands when following begins, or begins anew."""
 
-    @property
-    def cursor(self) -> StreamId:
-        """The stream's last generated id."""
-
-    @property
-    def epoch(self) -> str:
-        """Names the life of the stream."""
-
-    @property
-    def newest(self) -> Publication | None:
-        """The stream's last entry, if it can be delivered."""
-
-    @property
-    def reach(self) -> StreamId:
-        """Between this id and the cursor there is nothing but `newest`."""
+    #: The stream's last generated id.
+    cursor: StreamId
+    #: Names the life of the stream.
+    epoch: str
+    #: The stream's last entry, if it can be delivered.
+    newest: Publication | None
+    #: Between this id and the cursor there is nothing but `newest`.
+    reach: StreamId
 
 
 class Feed(Protocol):

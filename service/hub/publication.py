@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+#: An entry's place in its stream: `(ms, seq)`.
+StreamId = tuple[int, int]
+
 
 class Publication:
     """One deliverable stream entry.
 
     Args:
-        id: the entry's stream id, `(ms, seq)`.
+        id: of the entry.
         offset: what clients see of the id (streams/position.py); 0: nothing.
         data: valid JSON without line breaks.
         info: who published, a JSON object, or None.
@@ -23,13 +26,13 @@ class Publication:
 
     def __init__(
         self,
-        id: tuple[int, int],
+        id: StreamId,
         offset: int,
         data: bytes,
         info: bytes | None = None,
         tags: bytes | None = None,
         time: int | None = None,
-        takes_back: frozenset[tuple[int, int]] | None = None,
+        takes_back: frozenset[StreamId] | None = None,
     ) -> None:
         self.id = id
         self.offset = offset
@@ -52,7 +55,7 @@ class Publication:
         self.json = b"".join(parts)
 
     @classmethod
-    def presence(cls, id: tuple[int, int], kind: bytes, info: bytes) -> Publication:
+    def presence(cls, id: StreamId, kind: bytes, info: bytes) -> Publication:
         """A `join` or `leave` push: not a publication to clients, but it travels like one."""
         push = cls(id, 0, b"null")
         push.kind = kind

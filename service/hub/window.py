@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 
-from service.hub.publication import Publication
-
-StreamId = tuple[int, int]
+from service.hub.publication import Publication, StreamId
 
 #: What a publication costs beside its bytes: the object, its id, its place in the deque.
 OVERHEAD = 250

@@ -8,7 +8,6 @@ from typing import NamedTuple
 from service import channels
 from service.channels import Namespace
 from service.errors import CommandFailed, Unavailable
-from service.hub.publication import Publication
 from service.streams.entries import RawEntry
 from service.streams.link import Command, Reply
 from service.streams.position import (
@@ -23,18 +22,6 @@ from service.streams.position import (
     parse_id,
     parse_state,
 )
-
-
-class Start(NamedTuple):
-    """Where following begins: the last generated id, the epoch, the newest entry if it can be delivered.
-
-    Between `reach` and the cursor there is nothing but `newest`.
-    """
-
-    cursor: StreamId
-    epoch: str
-    newest: Publication | None
-    reach: StreamId
 
 
 class Advance(NamedTuple):

@@ -9,8 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from service.errors import CommandFailed, not_available
-
-StreamId = tuple[int, int]
+from service.hub.publication import StreamId as StreamId  # declared where the lowest layer needs it
 
 #: The position before the first entry of any stream.
 ZERO: StreamId = (0, 0)

@@ -18,13 +18,14 @@ from typing import Protocol
 
 from service.channels import LIVE, Namespace
 from service.errors import CommandFailed, ReplyError, Unavailable, UndeliverableEntry
+from service.hub.hub import Start
 from service.hub.publication import Publication
 from service.metrics import Metrics
 from service.sections import RedisSettings
 from service.streams import entries
 from service.streams.backoff import Backoff
 from service.streams.entries import RawEntry
-from service.streams.followed import Advance, Followed, Outcome, Restart, Start, Unproved
+from service.streams.followed import Advance, Followed, Outcome, Restart, Unproved
 from service.streams.history import History
 from service.streams.keys import Keys
 from service.streams.link import Command, Link

@@ -13,12 +13,12 @@ from redis.asyncio import Redis
 
 from service.channels import Namespace
 from service.errors import CommandFailed, ReplyError, Unavailable
+from service.hub.hub import Start
 from service.hub.publication import Publication
 from service.metrics import Metrics
 from service.sections import RedisSettings
 from service.streams import tail as tail_module
 from service.streams.commands import Commands
-from service.streams.followed import Start
 from service.streams.history import History
 from service.streams.keys import Keys
 from service.streams.position import MAX_MS, StreamId

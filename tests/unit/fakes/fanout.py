@@ -8,12 +8,11 @@ from typing import Any
 
 from service.channels import Namespace
 from service.hub.flusher import Flusher
-from service.hub.hub import Hub
+from service.hub.hub import Hub, Start
 from service.hub.outbox import Outbox
 from service.hub.publication import Publication
 from service.hub.window import WindowBudget
 from service.metrics import Metrics
-from service.streams.followed import Start
 from service.streams.position import below, to_offset
 
 #: The epoch of channels that `FakeFeed` begins.

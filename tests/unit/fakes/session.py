@@ -10,8 +10,7 @@ import orjson
 from service.channels import Namespace
 from service.config import Settings
 from service.errors import Disconnect
-from service.hub.publication import Publication, WireFormat
-from service.hub.window import StreamId
+from service.hub.publication import Publication, StreamId, WireFormat
 from service.session.context import Context
 from service.session.session import Session
 from service.session.wheel import Wheel
