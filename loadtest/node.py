@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from loadtest.errors import BenchError
+from service.config import merge
 from service.keeper import Kept
 from service.streams.embedded import free_port
+from tests.support.toml import toml
 
 #: Seconds for a node to be ready.
 START_TIMEOUT = 30.0
@@ -56,9 +58,7 @@ class Node:
             "redis": {"url": redis_url},
             **NAMESPACES,
         }
-        for name, section in settings.items():
-            sections[name] = {**sections.get(name, {}), **section}
-        config.write_text(_toml(sections))
+        config.write_text(toml(merge(sections, settings)))
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the node
         words = [word.replace("{config}", str(config)) for word in command]
         # Settings in the environment would silently change what is measured.
@@ -124,13 +124,3 @@ class Node:
             return self._get("/readyz")[0] == 200
         except OSError:
             return False
-
-
-def _toml(sections: Mapping[str, Mapping[str, Any]]) -> str:
-    lines = []
-    for name, values in sections.items():
-        lines.append(f"[{name}]")
-        for key, value in values.items():
-            text = f'"{value}"' if isinstance(value, str) else str(value).lower()
-            lines.append(f"{key} = {text}")
-    return "\n".join(lines) + "\n"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -176,18 +177,19 @@ def load(path: Path | None = None, overrides: dict[str, Any] | None = None) -> S
     shipped = {name: namespace.model_dump() for name, namespace in _shipped_namespaces().items()}
     try:
         environment = EnvSettingsSource(Settings)()
-        return Settings(**_merge(_merge({"namespaces": shipped} | values, environment), overrides or {}))
+        return Settings(**merge(merge({"namespaces": shipped} | values, environment), overrides or {}))
     except ValidationError as exc:
         raise ConfigError("\n".join(_explain(source, error) for error in exc.errors())) from None
     except SettingsError as exc:  # a variable that should hold JSON and does not
         raise ConfigError(f"environment: {exc}; allowed: JSON, or one variable for each key") from None
 
 
-def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base`, table by table, with what `over` says instead."""
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
-        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return merged
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sys
 import tempfile
@@ -13,8 +12,10 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.config import merge
 from tests.support import http
 from tests.support.processes import ChildProcess, free_port
+from tests.support.toml import toml
 from tests.support.waiting import eventually
 
 StartNode = Callable[..., Awaitable["NodeProcess"]]
@@ -42,24 +43,6 @@ NAMESPACES: dict[str, dict[str, Any]] = {
 }
 
 
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        old = merged.get(key)
-        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return merged
-
-
-def _toml(table: Mapping[str, Any], path: str = "") -> str:
-    """Nested dicts as TOML; JSON's scalars and lists of them are TOML's."""
-    scalars = [f"{key} = {json.dumps(value)}" for key, value in table.items() if not isinstance(value, dict)]
-    out = "\n".join(([f"[{path}]"] if path and (scalars or not table) else []) + scalars) + "\n"
-    for key, value in table.items():
-        if isinstance(value, dict):
-            out += _toml(value, f"{path}.{key}" if path else key)
-    return out
-
-
 class NodeProcess(ChildProcess):
     """One node on ports of its own, which it keeps over restarts.
 
@@ -85,7 +68,7 @@ class NodeProcess(ChildProcess):
             "namespaces": NAMESPACES,
         }
         config = Path(directory.name) / "streamgate.toml"
-        config.write_text(_toml(_merge(defaults, settings or {})))
+        config.write_text(toml(merge(defaults, settings or {})))
         super().__init__([sys.executable, "-m", "service", "serve", "--config", str(config)], directory)
         self.cwd = _ROOT
         # A setting of the test run is not a setting of the node.

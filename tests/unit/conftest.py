@@ -12,7 +12,10 @@ from service.client import client as client_module
 from service.hub import outbox as outbox_module
 from service.session import session as session_module
 from service.session import wheel as wheel_module
+from service.streams.commands import Commands
+from tests.support.redis_process import RedisProcess
 from tests.unit.fakes.clock import LoopTime
+from tests.unit.fakes.redis import connected_commands
 from tests.unit.fakes.stage import Stage
 
 
@@ -21,6 +24,13 @@ def loop_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sessions, their deadlines and their outboxes go by the clock of the running loop."""
     for module in (session_module, wheel_module, outbox_module):
         monkeypatch.setattr(module, "time", LoopTime)
+
+
+@pytest_asyncio.fixture
+async def commands(redis_process: RedisProcess) -> AsyncIterator[Commands]:
+    """A connection to the worker's Redis."""
+    async with connected_commands(redis_process.url) as commands:
+        yield commands
 
 
 @pytest_asyncio.fixture

@@ -3,39 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import pytest
-import pytest_asyncio
-from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from service.channels import Namespace
 from service.errors import CommandFailed, ReplyError
 from service.hub.publication import Publication
 from service.metrics import Metrics
-from service.sections import RedisSettings
 from service.streams.commands import Commands
 from service.streams.history import EPOCH_TTL, History, Since
 from service.streams.keys import Keys
 from service.streams.position import MAX_MS, SATURATED, from_offset
-from tests.support.redis_process import RedisProcess
-from tests.unit.fakes.clock import turns
 
 Name = Callable[[str], str]
 LOG = Namespace()
 
 
-@pytest_asyncio.fixture
-async def history(redis_process: RedisProcess) -> AsyncIterator[History]:
-    metrics = Metrics()
-    commands = Commands(RedisSettings(url=SecretStr(redis_process.url)), metrics)
-    running = asyncio.create_task(commands.run())
-    await asyncio.wait_for(commands.wait_connected(), 10)
-    yield History(commands, Keys(""), 1000, metrics)
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
-    await turns()
+@pytest.fixture
+def history(commands: Commands) -> History:
+    return History(commands, Keys(""), 1000, Metrics())
 
 
 async def _write(redis: Redis, key: str, *ids: int | str) -> None:

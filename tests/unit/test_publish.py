@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import pytest
-import pytest_asyncio
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
@@ -19,20 +18,8 @@ from service.streams.keys import Keys
 from service.streams.position import format_id
 from service.streams.publish import Publisher
 from tests.support.redis_process import RedisProcess
-from tests.unit.fakes.clock import turns
 
 Name = Callable[[str], str]
-
-
-@pytest_asyncio.fixture
-async def commands(redis_process: RedisProcess) -> AsyncIterator[Commands]:
-    commands = Commands(RedisSettings(url=SecretStr(redis_process.url)), Metrics())
-    running = asyncio.create_task(commands.run())
-    await asyncio.wait_for(commands.wait_connected(), 10)
-    yield commands
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
-    await turns()
 
 
 async def test_publish_is_an_entry(commands: Commands, redis: Redis, name: Name) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import pytest
-import pytest_asyncio
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
@@ -15,22 +14,9 @@ from service.metrics import Metrics
 from service.sections import RedisSettings
 from service.streams.commands import Commands
 from tests.support.processes import free_port
-from tests.support.redis_process import RedisProcess
 from tests.unit.fakes.clock import turns
 
 Name = Callable[[str], str]
-
-
-@pytest_asyncio.fixture
-async def commands(redis_process: RedisProcess) -> AsyncIterator[Commands]:
-    commands = Commands(RedisSettings(url=SecretStr(redis_process.url)), Metrics())
-    running = asyncio.create_task(commands.run())
-    await asyncio.wait_for(commands.wait_connected(), 10)
-    yield commands
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
-    await turns()
-    assert not commands.connected
 
 
 async def test_execute_and_pipeline(commands: Commands, name: Name) -> None:

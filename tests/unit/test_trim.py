@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import pytest
-import pytest_asyncio
-from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from service.channels import Namespace
 from service.config import Settings
 from service.metrics import Metrics
-from service.sections import RedisSettings
 from service.streams import trim as trim_module
 from service.streams.commands import Commands
 from service.streams.keys import Keys
 from service.streams.trim import Trimmer
-from tests.support.redis_process import RedisProcess
 from tests.support.waiting import eventually
-from tests.unit.fakes.clock import turns
 
 Name = Callable[[str], str]
 
@@ -32,17 +27,6 @@ SETTINGS = Settings(
         "kept": Namespace(history_size=0),
     }
 )
-
-
-@pytest_asyncio.fixture
-async def commands(redis_process: RedisProcess) -> AsyncIterator[Commands]:
-    commands = Commands(RedisSettings(url=SecretStr(redis_process.url)), Metrics())
-    running = asyncio.create_task(commands.run())
-    await asyncio.wait_for(commands.wait_connected(), 10)
-    yield commands
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
-    await turns()
 
 
 async def _fill(redis: Redis, key: str, count: int = 1000, first_ms: int | None = None) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import orjson
-from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from service.channels import Namespace
@@ -18,10 +16,9 @@ from service.errors import permission_denied
 from service.identity.identity import Action
 from service.metrics import Metrics
 from service.request import Request
-from service.sections import RedisSettings
 from service.streams.commands import Commands
 from service.streams.keys import Keys
-from tests.unit.fakes.clock import turns
+from tests.unit.fakes.redis import connected_commands
 
 #: Before every key.
 PREFIX = "p:"
@@ -55,15 +52,8 @@ class Node:
 @asynccontextmanager
 async def chat_node(url: str, max_bytes: int = 65_536) -> AsyncIterator[Node]:
     """A node that is connected to Redis."""
-    commands = Commands(RedisSettings(url=SecretStr(url)), Metrics())
-    running = asyncio.create_task(commands.run())
-    try:
-        await asyncio.wait_for(commands.wait_connected(), 10)
+    async with connected_commands(url) as commands:
         yield Node(commands, max_bytes)
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-        await turns()
 
 
 class Person:
