@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterable, Mapping
 from itertools import chain, islice
 
@@ -108,7 +109,7 @@ class Attendance:
         """
         async with self._lock:
             await self._beat()
-        stale = asyncio.get_running_loop().time() - REFRESH_SECONDS
+        stale = time.monotonic() - REFRESH_SECONDS
         self._changed |= dict.fromkeys(self._failed)
         self._changed |= {name: None for name, members in self._channels.items() if members.written < stale}
         self._failed.clear()
@@ -160,7 +161,7 @@ class Attendance:
         Raises:
             Unavailable, CommandFailed: as `Commands.execute`; only the former for what is written.
         """
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         for channel in [channel for channel, due in self._due.items() if due <= now]:
             del self._due[channel]
             self._changed[channel] = None
@@ -223,7 +224,7 @@ class Attendance:
     def _written(self, members: Members, step: Step, reply: Reply) -> set[str]:
         """A step was written; returns the nodes that have members in the channel, where Redis tells."""
         size, wait, nodes = reply
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         members.done(step, size, now)
         if wait:
             self._due[members.channel] = now + wait / 1000

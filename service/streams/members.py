@@ -33,7 +33,7 @@ class Members:
         self.channel = channel
         #: Client to what Redis keeps of it.
         self.values: dict[str, bytes] = {}
-        #: When a step was last written, in seconds of the loop's clock.
+        #: When a step was last written, in seconds of `time.monotonic`.
         self.written = 0.0
         #: Clients of which Redis is to be told, and whether it may have them.
         self._pending: dict[str, bool] = {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 
 from service.errors import CommandFailed, Unavailable
 from service.metrics import Metrics
@@ -70,7 +71,7 @@ class Presence:
             self._lost.pop((channel, client), None)
             self._leave(channel, client)
         elif self._attendance.has(channel, client):
-            ends = asyncio.get_running_loop().time() + self._settings.grace_seconds
+            ends = time.monotonic() + self._settings.grace_seconds
             self._lost.setdefault((channel, client), ends)
         self._work.set()
 
@@ -156,7 +157,7 @@ class Presence:
         Raises:
             Unavailable: as `Commands.execute`; nothing that is not written is forgotten.
         """
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         while self._lost:
             (channel, client), ends = next(iter(self._lost.items()))
             if ends > now:
