@@ -28,9 +28,13 @@ _MAKERS: dict[str, Callable[[], Any]] = {
 }
 
 
-@functools.cache
 def private_key(algorithm: str, number: int = 0) -> Any:
     """A private key for the algorithm; with another number another one."""
+    return _made(algorithm, number)
+
+
+@functools.cache
+def _made(algorithm: str, number: int) -> Any:
     return _MAKERS[algorithm]()
 
 
