@@ -13,7 +13,7 @@ from tests.support.node import NodeProcess, StartNode
 from tests.support.redis_process import RedisProcess
 from tests.support.run import ROOMY, run
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180), pytest.mark.seeds(1, 10)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180), pytest.mark.seeds(1)]
 
 #: Ends of a node in one run.
 _ROUNDS = 3

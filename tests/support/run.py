@@ -17,6 +17,9 @@ from tests.support.waiting import eventually
 #: Seconds that readers may take to the end of the stream once it is written.
 _CATCH_UP = 30.0
 
+#: Seconds that the producer may take from one fault to the next.
+_WRITING = 60.0
+
 #: Bounds that no run reaches: what these runs prove is that nothing is lost, not where bounds lie.
 ROOMY = {"limits": {"recovery_entries": 100_000, "outbox_bytes": 67_108_864}}
 
@@ -57,7 +60,7 @@ async def run(
     async def progress(share: float) -> None:
         wanted = before + int(count * share)
         await eventually(
-            lambda: producer.written >= wanted, f"{wanted} entries are written", seconds=_CATCH_UP
+            lambda: producer.written >= wanted, f"{wanted} entries are written", seconds=_WRITING
         )
 
     async with AsyncExitStack() as stack:
