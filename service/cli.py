@@ -316,6 +316,60 @@ def replay(
     _run(play(file, settings, speed=pace, template=channel, limit=limit), settings)
 
 
+@app.command(
+    epilog="Examples:\n\n[dim]streamgate token ann --expires 7d --allow 'chat:*=pub,hst'[/dim]\n\n"
+    '[dim]streamgate token ann --channel chat:lobby --info \'{"name":"Ann"}\'[/dim]'
+)
+def token(
+    user: Annotated[str, typer.Argument(metavar="USER", help="Whose; '' for anybody.")],
+    channel: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CHANNEL",
+            help="Make a subscription token for it. [dim]Default: a connect token.[/dim]",
+        ),
+    ] = None,
+    expires: Annotated[
+        str, typer.Option(metavar="TIME", help="Good for so long: 90s, 30m, 1h, 7d, or never.")
+    ] = "1h",
+    info: Annotated[str | None, typer.Option(metavar="JSON", help="Shown to others beside the user.")] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CHANNEL=ACTIONS",
+            help="Grant some of sub, pub, hst, prs, mod: 'chat:*=pub,mod'; with --channel without its name: "
+            "'pub'. May be given several times.",
+        ),
+    ] = None,
+    secret_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Holds the secret that signs. [dim]Default: the first of tokens.hmac_secrets, then of "
+            "tokens.hmac_secret_files.[/dim]",
+        ),
+    ] = None,
+    config: Config = None,
+) -> None:
+    """Make a token for development, signed with HS256, and print it.
+
+    In production the application makes them, as it knows who its users are.
+    """
+    from service.tools.token import make
+
+    typer.echo(
+        make(
+            _load(config).tokens,
+            user,
+            channel=channel,
+            expires=expires,
+            info=info,
+            allow=allow or (),
+            secret_file=secret_file,
+        )
+    )
+
+
 @app.command(epilog="Examples:\n\n[dim]streamgate check --config streamgate.toml[/dim]")
 def check(config: Config = None, redis_url: RedisUrl = None) -> int:
     """Check the settings and the Redis they name, and say what to fix.

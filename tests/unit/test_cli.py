@@ -16,7 +16,7 @@ from service.tools import demo
 from tests.support.processes import free_port
 from tests.support.redis_process import RedisProcess
 
-COMMANDS = ("serve", "demo", "publish", "subscribe", "replay", "check")
+COMMANDS = ("serve", "demo", "publish", "subscribe", "replay", "token", "check")
 
 
 def fails(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 1) -> str:
