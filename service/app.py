@@ -18,17 +18,26 @@ from starlette.staticfiles import StaticFiles
 
 from service.api.admin import admin_routes
 from service.api.page import WEB, page
+from service.chat.chat import Chat
 from service.config import Settings
 from service.hub.flusher import Flusher
 from service.hub.hub import Hub
 from service.hub.window import WindowBudget
+from service.identity.hooks import Hooks
+from service.identity.tokens import TokenVerifier
 from service.metrics import Metrics
+from service.session.bans import Bans
 from service.session.context import Context
+from service.session.orders import Orders
+from service.session.users import Users
 from service.session.wheel import Wheel
 from service.streams.commands import Commands
+from service.streams.control import Control
 from service.streams.history import History
 from service.streams.keys import Keys
+from service.streams.presence import Presence
 from service.streams.publish import Publisher
+from service.streams.rates import Rates
 from service.streams.tail import Tail
 from service.streams.trim import Trimmer
 from service.tasks import Tasks
@@ -69,13 +78,30 @@ class Node:
         self._trimmer = Trimmer(self.commands, keys, settings.namespace_of, redis.trim_seconds, metrics)
         self._wheel = Wheel()
         self._tasks = Tasks()
+        name = secrets.token_hex(8)
+        self._control = control = Control(self.commands, keys, self.hub, metrics)
+        self._presence = Presence(settings.presence, self.commands, keys, name, metrics)
+        self._tokens = TokenVerifier(settings.tokens, metrics)
+        self._hooks = Hooks(settings.hooks, metrics)
+        self.chat = Chat(self.commands, keys, limits.publication_bytes, control, metrics)
+        bans, users = Bans(self.chat.moderation), Users()
+        control.attach(Orders(users, bans))
         self.context = Context(
-            node=secrets.token_hex(8),
+            node=name,
             settings=settings,
+            keys=keys,
             hub=self.hub,
             flusher=self.flusher,
             history=history,
             publisher=Publisher(self.commands, keys, metrics),
+            rates=Rates(self.commands, keys),
+            presence=self._presence,
+            chat=self.chat,
+            bans=bans,
+            tokens=self._tokens,
+            hooks=self._hooks,
+            control=control,
+            users=users,
             wheel=self._wheel,
             tasks=self._tasks,
             metrics=metrics,
@@ -98,6 +124,9 @@ class Node:
             self.commands.run(),
             self.tail.run(),
             self._trimmer.run(),
+            self._control.run(),
+            self._presence.run(),
+            self._tokens.run(),
             self._wheel.run(),
             self._watch_loop(),
         )
@@ -111,6 +140,9 @@ class Node:
             yield
         finally:
             await self._tasks.aclose()
+            await self._presence.aclose()
+            await self._hooks.aclose()
+            await self._tokens.aclose()
             await self.hub.aclose()
             await self._history.aclose()
             for task in running:

@@ -5,7 +5,8 @@
     ├── Unavailable          Redis cannot answer now; the same call may work later
     ├── CommandFailed        Redis answered with an error
     ├── UndeliverableEntry   a stream entry that no client can be given
-    └── ReplyError           what a client command is answered with (docs/protocol.md, "Errors")
+    ├── ReplyError           what a client command is answered with (docs/protocol.md, "Errors")
+    └── SessionEnded         a command that ends the session
 
 `Disconnect` is not an exception: it names why a session ends. The range of its code tells
 the client what to do (docs/protocol.md, "Closing"): 3000-3499 and 4000-4499 reconnect,
@@ -132,6 +133,7 @@ class Disconnect(NamedTuple):
 SHUTDOWN = Disconnect(3001, "shutdown")
 SERVER_ERROR = Disconnect(3004, "internal server error")
 EXPIRED = Disconnect(3005, "expired")
+SUBSCRIPTION_ENDED = Disconnect(3006, "subscription expired")
 SLOW = Disconnect(3008, "slow")
 INSUFFICIENT_STATE = Disconnect(3010, "insufficient state")
 NO_PONG = Disconnect(3012, "no pong")
@@ -142,6 +144,14 @@ FORCED = Disconnect(3503, "force disconnect")
 CONNECTION_LIMIT = Disconnect(3504, "connection limit")
 INAPPROPRIATE_PROTOCOL = Disconnect(3506, "inappropriate protocol")
 TOO_MANY_ERRORS = Disconnect(3509, "too many errors")
+
+
+class SessionEnded(StreamgateError):
+    """A command is not answered: the session is closed."""
+
+    def __init__(self, disconnect: Disconnect) -> None:
+        super().__init__(*disconnect)
+        self.disconnect = disconnect
 
 
 class Unsubscribed(NamedTuple):

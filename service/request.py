@@ -20,6 +20,18 @@ class Request:
     def __init__(self, fields: dict[str, Any]) -> None:
         self._fields = fields
 
+    def names(self) -> list[str]:
+        """What there is."""
+        return list(self._fields)
+
+    def has(self, name: str) -> bool:
+        """Whether there is one of this name."""
+        return name in self._fields
+
+    def encoded(self) -> bytes:
+        """All of it as a JSON object."""
+        return orjson.dumps(self._fields)
+
     def text(self, name: str) -> str:
         """A string; "" where it is missing.
 

@@ -60,6 +60,7 @@ class Channel:
     __slots__ = (
         "cursor",
         "epoch",
+        "internal",
         "label",
         "linger",
         "listener",
@@ -77,6 +78,8 @@ class Channel:
         #: What clients know it by.
         self.shown = shown or name
         self.listener: Listener | None = None
+        #: The node's own: not a channel of clients.
+        self.internal = name.startswith(channels.RESERVED_NAMESPACE + ":")
         self.namespace = namespace
         self.label = channels.label(name)
         self.window = window
@@ -160,7 +163,8 @@ class Hub:
             window = Window(self._windows, namespace.window_size, (0, 0))
             channel = self._channels[name] = Channel(name, namespace, window, shown)
             channel.started = self._tasks.start(self._start(channel))
-            self._metrics.channels.set(len(self._channels))
+            if not channel.internal:
+                self._metrics.channels.inc()
         self._use(channel)
         if channel.started is not None:
             try:
@@ -200,8 +204,9 @@ class Hub:
     def _forget(self, channel: Channel) -> None:
         if self._channels.get(channel.name) is channel:
             del self._channels[channel.name]
+            if not channel.internal:
+                self._metrics.channels.dec()
         channel.window.close()
-        self._metrics.channels.set(len(self._channels))
 
     async def sync(self, channel: Channel) -> None:
         """Return when all that the stream holds now has been fanned out.
@@ -218,7 +223,7 @@ class Hub:
         """Deliver from the channel's cursor on. The caller must hold the channel."""
         self._use(channel)
         channel.subscribers.setdefault(outbox.format, {})[outbox] = None
-        if channel.shown == channel.name:
+        if not channel.internal:
             self._metrics.subscriptions.inc()
 
     def remove(self, channel: Channel, outbox: Outbox) -> None:
@@ -231,7 +236,7 @@ class Hub:
         if not group:
             del channel.subscribers[outbox.format]
         outbox.discard(channel.name)
-        if channel.shown == channel.name:
+        if not channel.internal:
             self._metrics.subscriptions.dec()
         self.release(channel)
 

@@ -25,12 +25,6 @@ FEW = 256
 class Owner(Protocol):
     """Whose output it is: a session."""
 
-    #: The client id, unique among all nodes.
-    id: str
-
-    def info(self) -> bytes:
-        """Who the client is, as presence and its publications show it: a JSON object."""
-
     def unsubscribed(self, channel: str) -> None:
         """The subscription is gone because continuity broke; tell the client."""
 

@@ -2,73 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any, Literal, Protocol
+from collections.abc import Callable
+from typing import Any
 
 import orjson
 
-from service.channels import Access, Namespace
+from service.channels import Namespace
+from service.chat import rpc as chat
 from service.errors import (
-    already_subscribed,
     bad_request,
     limit_exceeded,
-    permission_denied,
-    unknown_channel,
+    method_not_found,
     unrecoverable_position,
 )
-from service.hub.hub import Channel
-from service.hub.outbox import Outbox
 from service.request import Request
+from service.session.client import Answer, Caller, Result, Session, named_channel
+from service.session.connecting import connect, refresh
 from service.session.context import Context
-from service.session.joining import Bounds, Found, Joined, Need, Position, attempt, join
+from service.session.joining import Position
 from service.session.protocol import json_list
+from service.session.subscribing import sub_refresh, subscribe, unsubscribe
 from service.streams.position import from_offset, to_offset
 
-Result = dict[str, Any]
-Answer = Result | Coroutine[None, None, Result]
-Action = Literal["subscribe", "publish", "history", "presence"]
-
-
-class Session(Protocol):
-    """What a handler needs of the session that asks."""
-
-    outbox: Outbox
-    subscriptions: dict[str, Channel]
-    #: Subscriptions under way.
-    joining: int
-
-    def info(self) -> bytes:
-        """Who the client is: a JSON object."""
-
-    def connect_result(self) -> Result:
-        """What the client is told when it connects."""
-
-
-#: Subscribe flag: refuse with 112 rather than go on after a gap.
-REJECT_UNRECOVERED = 2
-
-
-def _allowed(context: Context, request: Request, action: Action) -> tuple[str, Namespace]:
-    """The channel a request names, and its namespace.
-
-    Raises:
-        ReplyError: 107 no name, 102 no such namespace, 103 not allowed.
-    """
-    channel = request.text("channel")
-    if not channel:
-        raise bad_request("channel is required")
-    namespace = context.settings.namespace_of(channel)
-    if namespace is None:
-        raise unknown_channel()
-    access: Access = getattr(namespace, action)
-    if access != "anonymous":
-        raise permission_denied()
-    return channel, namespace
-
-
-def connect(session: Session, context: Context, request: Request) -> Answer:
-    """Open the session."""
-    return session.connect_result()
+#: Chat commands that count as publications, and are shown to the application's back end as such.
+_PUBLISHING = frozenset(("chat.send", "chat.edit"))
 
 
 def ping(session: Session, context: Context, request: Request) -> Answer:
@@ -81,125 +38,90 @@ def send(session: Session, context: Context, request: Request) -> Answer:
     return {}
 
 
-# Subscriptions
-
-
-def subscribe(session: Session, context: Context, request: Request) -> Answer:
-    """Subscribe, and recover what was missed if asked to."""
-    channel, namespace = _allowed(context, request, "subscribe")
-    if channel in session.subscriptions:
-        raise already_subscribed()
-    if len(session.subscriptions) + session.joining >= context.settings.limits.subscriptions:
-        raise limit_exceeded("too many subscriptions")
-    position = None
-    if request.flag("recover"):
-        position = Position(request.integer("offset"), request.text("epoch"))
-    flag = request.integer("flag")
-    bounds = _bounds(context)
-    # Nearly always the channel is followed and memory is enough: no task, no wait.
-    followed = context.hub.get(channel)
-    if followed is not None:
-        outcome = attempt(followed, position, bounds, Found())
-        if not isinstance(outcome, Need):
-            return _joined(session, context, followed, outcome, flag, hit=True)
-    session.joining += 1  # here, so that many subscribes in one message are counted
-    return _subscribe_by_reading(session, context, channel, namespace, position, bounds, flag)
-
-
-def _bounds(context: Context) -> Bounds:
-    limits = context.settings.limits
-    # Half the outbox: a recovery that filled it would close the client as slow, for ever again.
-    return Bounds(limits.recovery_entries, limits.outbox_bytes // 2)
-
-
-async def _subscribe_by_reading(
-    session: Session,
-    context: Context,
-    name: str,
-    namespace: Namespace,
-    position: Position | None,
-    bounds: Bounds,
-    flag: int,
-) -> Result:
-    try:
-        channel = await context.hub.hold(name, namespace)
-        try:
-            joined = await join(context.hub, context.history, channel, position, bounds)
-            # No wait between the last attempt and here: the subscription begins at that cursor.
-            return _joined(session, context, channel, joined, flag, hit=False)
-        finally:
-            context.hub.release(channel)
-    finally:
-        session.joining -= 1
-
-
-def _joined(
-    session: Session, context: Context, channel: Channel, joined: Joined, flag: int, *, hit: bool
-) -> Result:
-    """Add the subscription and say where it begins. Must not wait."""
-    if joined.recovered is not None:
-        outcome = ("hit" if hit else "miss") if joined.recovered else "gap"
-        context.metrics.resume.labels(outcome).inc()
-        context.metrics.resume_entries.observe(len(joined.publications))
-        if not joined.recovered and flag & REJECT_UNRECOVERED:
-            raise unrecoverable_position()
-    if not session.outbox.closed:
-        context.hub.add(channel, session.outbox)
-        session.subscriptions[channel.name] = channel
-    result: Result = {"recoverable": True, "positioned": True, "epoch": joined.epoch}
-    if joined.offset:
-        result["offset"] = joined.offset
-    if joined.recovered is not None:
-        result["was_recovering"] = True
-        if joined.recovered:
-            result["recovered"] = True
-    if joined.publications:
-        result["publications"] = json_list(joined.publications)
-    return result
-
-
-def unsubscribe(session: Session, context: Context, request: Request) -> Answer:
-    """Leave a channel; fine if the session never had it."""
-    name = request.text("channel")
-    if not name:
-        raise bad_request("channel is required")
-    channel = session.subscriptions.pop(name, None)
-    if channel is not None:
-        context.hub.remove(channel, session.outbox)
-    return {}
-
-
-# Streams
+# Publishing
 
 
 def publish(session: Session, context: Context, request: Request) -> Answer:
     """Append to the channel's stream."""
-    channel, namespace = _allowed(context, request, "publish")
-    data = request.payload("data")
-    if len(data) > context.settings.limits.publication_bytes:
-        raise limit_exceeded(f"data is larger than {context.settings.limits.publication_bytes} bytes")
-    return _publish(session, context, channel, namespace, data)
+    channel, caller = named_channel(request), Caller(session, context)
+    namespace = caller.allowed(channel, "publish")
+    return _publish(caller, channel, namespace, _bounded(context, namespace, request.payload("data")))
 
 
-async def _publish(
-    session: Session, context: Context, channel: str, namespace: Namespace, data: bytes
-) -> Result:
-    await context.publisher.publish(channel, namespace, data, session.info())
+def _bounded(context: Context, namespace: Namespace, data: bytes) -> bytes:
+    most = namespace.publication_bytes or context.settings.limits.publication_bytes
+    if len(data) > most:
+        raise limit_exceeded(f"data is larger than {most} bytes")
+    return data
+
+
+async def _publish(caller: Caller, channel: str, namespace: Namespace, data: bytes) -> Result:
+    if namespace.chat:
+        await _chat(caller, "chat.send", _message(channel, data))
+        return {}
+    context = caller.context
+    await caller.spend_publication(channel, namespace)
+    if namespace.publish_hook:
+        data = await context.hooks.publish(caller.session.id, caller.session.identity, channel, data)
+        _bounded(context, namespace, data)
+    await context.publisher.publish(channel, namespace, data, caller.info(channel))
     return {}
+
+
+def _message(channel: str, data: bytes) -> Request:
+    """The payload of a publication as the parameters of a message."""
+    fields = orjson.loads(data)
+    if not isinstance(fields, dict):
+        raise bad_request("in a chat channel data must be an object with text or body")
+    return Request({**fields, "channel": channel})
+
+
+def rpc(session: Session, context: Context, request: Request) -> Answer:
+    """Call a method of the server: those of chat."""
+    method = request.text("method")
+    if method not in chat.METHODS:
+        raise method_not_found()
+    params = request.nested("data")
+    if params is None:
+        raise bad_request("data must be an object")
+    return _rpc(Caller(session, context), method, params)
+
+
+async def _rpc(caller: Caller, method: str, params: Request) -> Result:
+    return {"data": await _chat(caller, method, params)}
+
+
+async def _chat(caller: Caller, method: str, params: Request) -> dict[str, Any]:
+    if method in _PUBLISHING:
+        channel, context = named_channel(params), caller.context
+        namespace = caller.allowed(channel, "publish")
+        await caller.spend_publication(channel, namespace)
+        if namespace.publish_hook:
+            asked = params.encoded()
+            identity = caller.session.identity
+            params = _message(
+                channel, await context.hooks.publish(caller.session.id, identity, channel, asked)
+            )
+    return await chat.METHODS[method](caller.context.chat, caller, params)
+
+
+# History
 
 
 def history(session: Session, context: Context, request: Request) -> Answer:
     """A page of the channel's stream."""
-    channel, namespace = _allowed(context, request, "history")
+    channel = named_channel(request)
+    namespace = Caller(session, context).allowed(channel, "history")
     limit = request.integer("limit", least=-1)
     most = context.settings.limits.history_page
     since = request.nested("since")
     position = None if since is None else Position(since.integer("offset"), since.text("epoch"))
     limit = most if limit < 0 else min(limit, most)
-    return _history(context, channel, namespace, position, limit, reverse=request.flag("reverse"))
+    return _history(session, context, channel, namespace, position, limit, reverse=request.flag("reverse"))
 
 
 async def _history(
+    session: Session,
     context: Context,
     channel: str,
     namespace: Namespace,
@@ -208,6 +130,10 @@ async def _history(
     *,
     reverse: bool,
 ) -> Result:
+    if namespace.chat and session.identity.user:
+        if not context.bans.known(channel):
+            await context.bans.read(channel)
+        context.bans.check(channel, session.identity.user)
     epoch = await context.history.epoch(channel)
     if since is not None and since.epoch and since.epoch != epoch:
         raise unrecoverable_position()
@@ -223,20 +149,27 @@ async def _history(
 
 
 def presence(session: Session, context: Context, request: Request) -> Answer:
-    """Who is subscribed on this node."""
-    name, _ = _allowed(context, request, "presence")
-    channel = context.hub.get(name)
-    found = [] if channel is None else [outbox.owner for outbox in channel.outboxes()]
-    return {"presence": {owner.id: orjson.Fragment(owner.info()) for owner in found}}
+    """Who is subscribed, on all nodes."""
+    channel = named_channel(request)
+    Caller(session, context).allowed(channel, "presence")
+    return _presence(context, channel)
+
+
+async def _presence(context: Context, channel: str) -> Result:
+    members = await context.presence.members(channel)
+    return {"presence": {client: orjson.Fragment(info) for client, info in members.items()}}
 
 
 def presence_stats(session: Session, context: Context, request: Request) -> Answer:
-    """How many are subscribed on this node."""
-    name, _ = _allowed(context, request, "presence")
-    channel = context.hub.get(name)
-    count = 0 if channel is None else len(channel)
-    # All are anonymous: one user, if there is anybody.
-    return {"num_clients": count, "num_users": min(count, 1)} if count else {}
+    """How many are subscribed, on all nodes."""
+    channel = named_channel(request)
+    Caller(session, context).allowed(channel, "presence")
+    return _presence_stats(context, channel)
+
+
+async def _presence_stats(context: Context, channel: str) -> Result:
+    clients, users = await context.presence.stats(channel)
+    return {"num_clients": clients, "num_users": users} if clients else {}
 
 
 HANDLERS: dict[str, Callable[[Session, Context, Request], Answer]] = {
@@ -249,4 +182,7 @@ HANDLERS: dict[str, Callable[[Session, Context, Request], Answer]] = {
     "history": history,
     "presence": presence,
     "presence_stats": presence_stats,
+    "rpc": rpc,
+    "refresh": refresh,
+    "sub_refresh": sub_refresh,
 }

@@ -5,15 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
+from service.chat.chat import Chat
 from service.config import Settings
 from service.errors import Disconnect
 from service.hub.flusher import Flusher
-from service.hub.hub import Hub
+from service.hub.hub import Channel, Hub
 from service.hub.publication import WireFormat
+from service.identity.hooks import Hooks
+from service.identity.identity import Grant
+from service.identity.tokens import TokenVerifier
 from service.metrics import Metrics
+from service.session.bans import Bans
+from service.session.users import Users
 from service.session.wheel import Wheel
+from service.streams.control import Control
 from service.streams.history import History
+from service.streams.keys import Keys
+from service.streams.presence import Presence
 from service.streams.publish import Publisher
+from service.streams.rates import Rates
 from service.tasks import Tasks
 
 
@@ -22,13 +32,45 @@ class Context(NamedTuple):
 
     node: str
     settings: Settings
+    keys: Keys
     hub: Hub
     flusher: Flusher
     history: History
     publisher: Publisher
+    rates: Rates
+    presence: Presence
+    chat: Chat
+    bans: Bans
+    tokens: TokenVerifier
+    hooks: Hooks
+    control: Control
+    users: Users
     wheel: Wheel
     tasks: Tasks
     metrics: Metrics
+
+
+class Detail(NamedTuple):
+    """What is particular about a subscription.
+
+    Args:
+        server_side: made when the client connected, by its token or its user id.
+        grant: of the subscription token it was made with.
+        info: JSON, shown to others as `chan_info`.
+        live: the channel of what is over at once, if the client gets that.
+        present: whether others see the client in the channel.
+    """
+
+    server_side: bool = False
+    grant: Grant | None = None
+    info: bytes | None = None
+    live: Channel | None = None
+    present: bool = False
+
+    @property
+    def expires_at(self) -> float | None:
+        """Unix seconds after which the subscription ends; None: never."""
+        return None if self.grant is None else self.grant.expires_at
 
 
 class Transport(Protocol):

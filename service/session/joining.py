@@ -7,6 +7,7 @@ subscription in the same event-loop step; where memory is not enough it says wha
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from service.errors import Unavailable
@@ -31,6 +32,13 @@ class Position(NamedTuple):
     def id(self) -> StreamId:
         """The position in the stream."""
         return from_offset(self.offset)
+
+
+class Wish(NamedTuple):
+    """A channel to join, from the client's position if it tells one."""
+
+    channel: Channel
+    position: Position | None
 
 
 class Joined(NamedTuple):
@@ -130,29 +138,40 @@ def _unrecovered(channel: Channel) -> Joined:
     return Joined(channel.epoch, to_offset(channel.cursor), [], recovered=False)
 
 
-async def join(
-    hub: Hub, history: History, channel: Channel, position: Position | None, bounds: Bounds
-) -> Joined:
-    """Attempt, read, attempt again. The caller adds the subscription without waiting in between.
+async def join(hub: Hub, history: History, wishes: Sequence[Wish], bounds: Bounds) -> list[Joined]:
+    """Attempt, read, attempt again, until all channels can be joined in the same event-loop step.
+
+    The caller adds the subscriptions without waiting in between.
 
     Raises:
         Unavailable: Redis did not answer, or entries come faster than they can be read.
         CommandFailed, ReplyError: as `History`.
     """
-    found = Found()
+    found = [Found() for _ in wishes]
     for _ in range(MAX_ATTEMPTS):
-        outcome = attempt(channel, position, bounds, found)
-        match outcome:
-            case Joined():
-                return outcome
-            case Need.SYNC:
-                await hub.sync(channel)
-                found = found._replace(synced=True, newest_read=False)
-            case Need.SINCE:
-                assert position is not None
-                since = await history.since(channel.name, channel.namespace, position.id, bounds.entries)
-                found = found._replace(since=since)
-            case Need.NEWEST:
-                newest = await history.newest(channel.name, channel.namespace)
-                found = found._replace(newest_read=True, newest=newest)
+        outcomes = [
+            attempt(wish.channel, wish.position, bounds, so_far)
+            for wish, so_far in zip(wishes, found, strict=True)
+        ]
+        joined = [outcome for outcome in outcomes if isinstance(outcome, Joined)]
+        if len(joined) == len(wishes):
+            return joined
+        for at, (wish, outcome) in enumerate(zip(wishes, outcomes, strict=True)):
+            if isinstance(outcome, Need):
+                found[at] = await _read(hub, history, wish, bounds, found[at], outcome)
     raise Unavailable("entries come faster than they can be read")
+
+
+async def _read(hub: Hub, history: History, wish: Wish, bounds: Bounds, found: Found, need: Need) -> Found:
+    channel, position = wish
+    match need:
+        case Need.SYNC:
+            await hub.sync(channel)
+            return found._replace(synced=True, newest_read=False)
+        case Need.SINCE:
+            assert position is not None
+            since = await history.since(channel.name, channel.namespace, position.id, bounds.entries)
+            return found._replace(since=since)
+        case Need.NEWEST:
+            newest = await history.newest(channel.name, channel.namespace)
+            return found._replace(newest_read=True, newest=newest)

@@ -1,41 +1,48 @@
 """One client: the protocol's state machine.
 
 A session has no task of its own. Commands that need nothing from Redis are answered in the
-callback that read them; for the others a task runs while they wait. Commands on one channel run in
-order (a lane each), commands on different channels do not wait for each other.
+callback that read them; for the others a task runs while they wait (lanes.py).
 """
 
 from __future__ import annotations
 
 import enum
 import logging
+import math
 import random
 import time
 import uuid
-from collections import deque
 from collections.abc import Coroutine
 from typing import Any
 
-from service import __version__
 from service.errors import (
     BAD_REQUEST,
+    EXPIRED,
     INSUFFICIENT,
+    INSUFFICIENT_STATE,
     NO_PONG,
     SERVER_ERROR,
     SLOW,
     STALE,
+    SUBSCRIPTION_ENDED,
+    SUBSCRIPTION_EXPIRED,
     TOO_MANY_ERRORS,
     CommandFailed,
     Disconnect,
     ReplyError,
+    SessionEnded,
     Unavailable,
+    Unsubscribed,
     internal,
     not_available,
+    unauthorized,
 )
 from service.hub.hub import Channel
 from service.hub.outbox import Outbox
+from service.identity.identity import ANONYMOUS
 from service.session import commands, protocol
-from service.session.context import Context, Transport
+from service.session.context import Context, Detail, Transport
+from service.session.lanes import CONNECT_LANE, Lanes, lane_of
 from service.session.limits import TokenBucket
 from service.session.protocol import Command, ProtocolViolation
 
@@ -44,33 +51,45 @@ logger = logging.getLogger(__name__)
 Result = dict[str, Any]
 
 
+#: Codes of errors that are answers to asking for too much.
+_LIMITS = frozenset((106, 111))
+
+
 class State(enum.IntEnum):
     """Where a session stands."""
 
     #: Waiting for `connect`.
     NEW = 0
-    CONNECTED = 1
+    #: `connect` is under way; what came behind it waits.
+    CONNECTING = 1
+    #: `connect` was answered with an error; the client may try again.
+    REFUSED = 2
+    CONNECTED = 3
     #: A ping was sent, its pong has not come.
-    PINGED = 2
+    PINGED = 4
     #: A close was sent; whatever comes is passed over.
-    CLOSING = 3
-    CLOSED = 4
+    CLOSING = 5
+    CLOSED = 6
 
 
 class Session:
     """One client's session over one transport."""
 
     __slots__ = (
+        "_act_at",
         "_bucket",
         "_context",
-        "_in_flight",
-        "_lanes",
+        "_expires",
         "_opened",
+        "_refusals",
         "_transport",
         "close_code",
+        "details",
         "due",
         "id",
+        "identity",
         "joining",
+        "lanes",
         "outbox",
         "state",
         "subscriptions",
@@ -82,12 +101,19 @@ class Session:
         self._transport = transport
         self._opened = now
         self._bucket = TokenBucket(context.settings.limits.commands_burst, now)
-        # Commands that wait behind another one of their channel.
-        self._lanes: dict[str, deque[Command]] | None = None
-        self._in_flight = 0
+        self.lanes = Lanes(self)
+        # Allows for some commands that ask for too much.
+        self._refusals: TokenBucket | None = None
+        # When to ping, or to give up waiting for the pong, by `time.monotonic`; when something
+        # expires, in Unix seconds.
+        self._act_at = now
+        self._expires = math.inf
+        self.identity = ANONYMOUS
         #: The client id, unique among all nodes.
         self.id = str(uuid.uuid4())
         self.subscriptions: dict[str, Channel] = {}
+        #: By channel, where a subscription has something particular.
+        self.details: dict[str, Detail] | None = None
         #: Subscriptions under way.
         self.joining = 0
         self.state = State.NEW
@@ -100,13 +126,18 @@ class Session:
         )
         context.wheel.set(self, context.settings.client.connect_seconds)
 
+    @property
+    def gone(self) -> bool:
+        """Whether nobody waits for answers any more."""
+        return self.state >= State.CLOSING
+
     # What comes in
 
     def receive(self, message: bytes) -> None:
         """A message of the client: commands, one a line."""
         if self.state is State.PINGED:
             self.state = State.CONNECTED
-            self._context.wheel.set(self, self._context.settings.client.ping_seconds)
+            self._act_in(self._context.settings.client.ping_seconds)
         for line in message.split(b"\n"):
             if self.state >= State.CLOSING:
                 return
@@ -132,82 +163,51 @@ class Session:
             return
         if command is None:  # a pong
             return
-        if (command.method == "connect") is not (self.state is State.NEW):
-            self.close(BAD_REQUEST)
-            return
         self._context.metrics.commands.labels(command.method).inc()
-        self._dispatch(command)
+        self.dispatch(command)
 
-    def _dispatch(self, command: Command) -> None:
-        """Run a command, or have it wait for those before it on its channel."""
-        lane = self._lane_of(command)
-        if lane is not None and self._lanes is not None and lane in self._lanes:
-            self._lanes[lane].append(command)
-            self._count_in_flight(+1)
+    def dispatch(self, command: Command) -> None:
+        """Run a command, or have it wait for those before it."""
+        if (command.method == "connect") is not (self.state in (State.NEW, State.REFUSED)):
+            if self.state is State.REFUSED:
+                self.refuse(command, unauthorized())
+            elif self.state is State.CONNECTING and command.method != "connect":
+                self.lanes.wait(CONNECT_LANE, command)
+            else:
+                self.close(BAD_REQUEST)
             return
-        work = self._start(command)
+        lane = lane_of(command)
+        if self.lanes.busy(lane):
+            self.lanes.wait(lane, command)
+            return
+        work = self.begin(command)
         if work is not None:
-            if self._lanes is None:
-                self._lanes = {}
-            assert lane is not None  # whatever waits for Redis names a channel
-            self._lanes[lane] = deque()
-            self._count_in_flight(+1)
-            self._context.tasks.start(self._run_lane(lane, command, work))
+            if command.method == "connect":
+                self.state = State.CONNECTING
+            self._context.tasks.start(self.lanes.run(lane, command, work))
 
-    @staticmethod
-    def _lane_of(command: Command) -> str | None:
-        if command.error is not None:
-            return None
-        try:
-            return command.request.text("channel") or None
-        except ReplyError:
-            return None
-
-    def _start(self, command: Command) -> Coroutine[None, None, Result] | None:
+    def begin(self, command: Command) -> Coroutine[None, None, Result] | None:
         """Answer at once, or return what is still to be done."""
         try:
             if command.error is not None:
                 raise command.error
-            handler = commands.HANDLERS.get(command.method)
-            if handler is None:
-                raise not_available()
-            result = handler(self, self._context, command.request)
+            result = commands.HANDLERS[command.method](self, self._context, command.request)
         except Exception as exc:
-            self._refuse(command, exc)
+            self.refuse(command, exc)
             return None
         if isinstance(result, Coroutine):
             return result
-        self._reply(command, result)
+        self.reply(command, result)
         return None
 
-    async def _run_lane(self, lane: str, command: Command, work: Coroutine[None, None, Result]) -> None:
-        assert self._lanes is not None
-        waiting = self._lanes[lane]
-        following: Coroutine[None, None, Result] | None = work
-        while following is not None:
-            try:
-                result = await following
-            except Exception as exc:
-                self._refuse(command, exc)
-            else:
-                self._reply(command, result)
-            self._count_in_flight(-1)
-            following = None
-            while waiting and following is None:
-                command = waiting.popleft()
-                following = self._start(command) if self.state < State.CLOSING else None
-                if following is None:
-                    self._count_in_flight(-1)
-        del self._lanes[lane]
-
-    def _count_in_flight(self, change: int) -> None:
+    def in_flight(self, count: int, before: int) -> None:
+        """So many commands wait now, and did: too many, and reading pauses."""
         limit = self._context.settings.limits.commands_in_flight
-        before, self._in_flight = self._in_flight, self._in_flight + change
         if self.state >= State.CLOSING:
             return
-        if before < limit <= self._in_flight:
+        if before < limit <= count:
             self._transport.pause_reading()
-        elif before >= limit > self._in_flight:
+        elif before >= limit > count:
             self._transport.resume_reading()
 
     # What goes out
@@ -216,14 +216,19 @@ class Session:
         """Queue a message of the protocol."""
         self.outbox.send(self._transport.frame(message))
 
-    def _reply(self, command: Command, result: Result) -> None:
+    def reply(self, command: Command, result: Result) -> None:
+        """Answer a command."""
         if self.state >= State.CLOSING or not command.answered:
             return
         self.send(protocol.encode_reply(command, result))
         if command.method == "connect":
             self._connected()
 
-    def _refuse(self, command: Command, exc: Exception) -> None:
+    def refuse(self, command: Command, exc: Exception) -> None:
+        """Answer a command that failed; some failures end the session."""
+        if isinstance(exc, SessionEnded):
+            self.close(exc.disconnect)
+            return
         if isinstance(exc, ReplyError):
             error = exc
         elif isinstance(exc, CommandFailed) and str(exc).startswith("WRONGTYPE"):
@@ -237,57 +242,123 @@ class Session:
         self._context.metrics.command_errors.labels(str(error.code)).inc()
         if command.method == "publish":
             self._context.metrics.publish_rejected.labels(str(error.code)).inc()
-        if self.state < State.CLOSING and command.answered:
+        if self.state >= State.CLOSING:
+            return
+        if command.method == "connect" and command.error is None:  # else it was none
+            self.state = State.REFUSED
+        if command.answered:
             self.send(protocol.encode_error(command, error))
+        if error.code in _LIMITS and not self._spend_refusal():
+            self.close(TOO_MANY_ERRORS)
 
-    def info(self) -> bytes:
-        """Who the client is, as presence and its publications show it: a JSON object."""
-        return b'{"client":"%b"}' % self.id.encode()
-
-    def connect_result(self) -> Result:
-        """What the client is told when it connects."""
-        client = self._context.settings.client
-        return {
-            "client": self.id,
-            "version": __version__,
-            "ping": client.ping_seconds,
-            "pong": True,
-            "node": self._context.node,
-        }
+    def _spend_refusal(self) -> bool:
+        limits, now = self._context.settings.limits, time.monotonic()
+        if self._refusals is None:
+            self._refusals = TokenBucket(limits.refusals_burst, now)
+        return self._refusals.take(limits.refusals_per_second, limits.refusals_burst, now)
 
     def _connected(self) -> None:
         self.state = State.CONNECTED
+        self._context.users.add(self)
         self._context.metrics.handshake.observe(time.monotonic() - self._opened)
         # Spread, so that those who came at once are not pinged at once.
         ping = self._context.settings.client.ping_seconds
-        self._context.wheel.set(self, random.uniform(ping / 2, ping))
+        self._act_in(random.uniform(ping / 2, ping))
+
+    # Subscriptions
+
+    def leave(self, name: str, *, at_once: bool = True) -> None:
+        """Subscriptions end here, whoever wanted it; fine if there is none.
+
+        Args:
+            at_once: others see the client leave now, not after a while in which it may be back.
+        """
+        channel = self.subscriptions.pop(name, None)
+        if channel is not None:
+            self._context.hub.remove(channel, self.outbox)
+        detail = None if self.details is None else self.details.pop(name, None)
+        if detail is None:
+            return
+        if detail.live is not None:
+            self._context.hub.remove(detail.live, self.outbox)
+        if detail.present:
+            self._context.presence.leave(name, self.id, at_once=at_once)
 
     def unsubscribed(self, channel: str) -> None:
-        """The hub has taken a subscription away because continuity broke: the client resubscribes."""
-        self.subscriptions.pop(channel, None)
-        self.send(protocol.encode_unsubscribe(channel, *INSUFFICIENT))
+        """The hub's word that continuity broke: the client resubscribes, with its position."""
+        if self.details is not None and channel in self.details and self.details[channel].server_side:
+            # Of a server-side subscription SDKs forget the position when it is taken away.
+            self.close(INSUFFICIENT_STATE)
+        else:
+            self.take_away(channel, INSUFFICIENT)
+
+    def take_away(self, channel: str, why: Unsubscribed) -> None:
+        """End a subscription by the server's will."""
+        if channel in self.subscriptions:
+            self.leave(channel)
+            self.send(protocol.encode_unsubscribe(channel, *why))
 
     # Time
 
     def on_deadline(self) -> None:
-        """The wheel's turn: a ping is due, or something has not come in time."""
-        client = self._context.settings.client
+        """The wheel's turn: a ping is due, or something has not come in time, or has expired."""
         match self.state:
-            case State.NEW:
+            case State.NEW | State.CONNECTING | State.REFUSED:
                 self.close(STALE)
-            case State.CONNECTED if self.outbox.blocked:
-                self._wait_blocked()
-            case State.CONNECTED:
-                self.state = State.PINGED
-                self.send(b"{}")
-                self._context.wheel.set(self, client.pong_seconds)
-            case State.PINGED if self.outbox.blocked:
-                self.state = State.CONNECTED  # the ping has not reached the client; nor can its pong reach us
-                self._wait_blocked()
-            case State.PINGED:
-                self.close(NO_PONG)
+            case State.CONNECTED | State.PINGED:
+                if self._expires <= time.time():
+                    self._expire()
+                if self.state >= State.CLOSING:
+                    return
+                if time.monotonic() < self._act_at:
+                    self._set_wheel()
+                else:
+                    self._ping_or_give_up()
             case State.CLOSING:
                 self._transport.abort()
+
+    def _ping_or_give_up(self) -> None:
+        if self.outbox.blocked:
+            self.state = State.CONNECTED  # a ping has not reached the client; nor can its pong reach us
+            self._wait_blocked()
+        elif self.state is State.PINGED:
+            self.close(NO_PONG)
+        else:
+            self.state = State.PINGED
+            self.send(b"{}")
+            self._act_in(self._context.settings.client.pong_seconds)
+
+    def _act_in(self, seconds: float) -> None:
+        self._act_at = time.monotonic() + seconds
+        self._set_wheel()
+
+    def _set_wheel(self) -> None:
+        seconds = min(self._act_at - time.monotonic(), self._expires - time.time())
+        self._context.wheel.set(self, max(0.0, seconds))
+
+    def expiries_changed(self) -> None:
+        """The identity was replaced, or a detail: see what expires first."""
+        leeway = self._context.settings.tokens.leeway_seconds
+        instants = [self.identity.expires_at]
+        if self.details is not None:
+            instants += [detail.expires_at for detail in self.details.values()]
+        self._expires = min((at + leeway for at in instants if at is not None), default=math.inf)
+        if self.state in (State.CONNECTED, State.PINGED):
+            self._set_wheel()
+
+    def _expire(self) -> None:
+        now = time.time() - self._context.settings.tokens.leeway_seconds
+        if self.identity.expires_at is not None and self.identity.expires_at <= now:
+            self.close(EXPIRED)
+            return
+        for name, detail in list((self.details or {}).items()):
+            if detail.expires_at is None or detail.expires_at > now:
+                continue
+            if detail.server_side:
+                self.close(SUBSCRIPTION_ENDED)
+                return
+            self.take_away(name, SUBSCRIPTION_EXPIRED)
+        self.expiries_changed()
 
     def _wait_blocked(self) -> None:
         """A client that reads nothing cannot answer pings; it is given up by age."""
@@ -295,7 +366,7 @@ class Session:
             self._context.metrics.slow_disconnects.labels("age").inc()
             self.close(SLOW)
         else:
-            self._context.wheel.set(self, 1.0)
+            self._act_in(1.0)
 
     # The end
 
@@ -336,6 +407,6 @@ class Session:
         metrics.connections_closed.labels(str(self.close_code or "client")).inc()
 
     def _leave(self) -> None:
-        for channel in self.subscriptions.values():
-            self._context.hub.remove(channel, self.outbox)
-        self.subscriptions.clear()
+        for name in list(self.subscriptions):
+            self.leave(name, at_once=False)
+        self._context.users.remove(self)

@@ -53,8 +53,12 @@ class Keys:
         return f"{_RESERVED}control:{{{self.prefix}}}"
 
     def revocations(self) -> str:
-        """Hash: user to the ms before which its tokens were issued in vain."""
+        """Sorted set: user to the ms up to which its tokens were issued in vain."""
         return f"{_RESERVED}revocations:{{{self.prefix}}}"
+
+    def connections(self, user: str) -> str:
+        """Stands for a channel in presence: who is in it are the connections of a user."""
+        return f"{_RESERVED}connections:{{{self.prefix}{user}}}"
 
     def nodes(self) -> str:
         """Sorted set: node to the ms of its last heartbeat."""

@@ -140,7 +140,7 @@ async def test_unknown_fields_are_passed_over(node: NodeProcess, name: Name) -> 
 
 async def test_rpc_and_send(node: NodeProcess, name: Name) -> None:
     async with open_client(node.url) as client:
-        assert (await client.error("rpc", method="x", data={}))["code"] == 108
+        assert (await client.error("rpc", method="x", data={}))["code"] == 104
         await client.send_raw('{"send":{"data":{"fire":"and forget"}}}')
         assert (await client.call("history", channel=name("log")))["epoch"]  # nothing else was answered
         assert len(client.messages) == 3

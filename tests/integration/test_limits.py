@@ -70,7 +70,7 @@ async def test_commands_beyond_the_rate(start_node: StartNode, redis_process: Re
     node = await start_node(redis_process.url, {"limits": limits})
     async with open_client(node.url) as client:
         for _ in range(15):
-            assert (await client.error("rpc", method="x"))["code"] == 108
+            assert (await client.error("rpc", method="x"))["code"] == 104
         await client.send_raw("\n".join(json.dumps({"id": 100 + n, "rpc": {}}) for n in range(50)))
         assert (await client.closed())[0] == 3509
     async with open_client(node.url) as client:

@@ -39,12 +39,14 @@ async def test_a_whole_run(
 
     # A good session.
     async with open_client(node.url + query, connect=False, additional_headers=headers) as client:
-        await client.command("connect", token=_SECRET, data={"password": _SECRET}, headers={"x": _SECRET})
+        await client.command("connect", data={"password": _SECRET}, headers={"x": _SECRET})
+        await client.send_raw(json.dumps({"id": 2, "refresh": {"token": _SECRET}}))
+        assert (await client.closed())[0] == 3500
     async with open_client(node.url + query, additional_headers=headers) as client:
-        await client.subscribe(channel, token=_SECRET, data={"key": _SECRET})
+        await client.command("subscribe", channel=channel, token=_SECRET, data={"key": _SECRET})
+        await client.subscribe(channel, data={"key": _SECRET})
         await client.call("publish", channel=channel, data={"text": _SECRET})
         assert await client.next_data(channel) == {"text": _SECRET}
-        await client.command("refresh", token=_SECRET)
         await client.command("sub_refresh", channel=channel, token=_SECRET)
         await client.command("rpc", method=_SECRET, data=_SECRET)
         await client.command(_SECRET, token=_SECRET)

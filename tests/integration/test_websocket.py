@@ -138,7 +138,7 @@ async def test_empty_messages_and_pongs_are_nothing(node: NodeProcess) -> None:
         await client.send(frame(b"", PONG) + frame(b"{}") + frame(b"{}\n{}\n"))
         await client.command({"id": 2, "rpc": {}})
         [answer] = await client.next_answers()
-        assert answer["error"]["code"] == 108
+        assert answer["error"]["code"] == 104
 
 
 async def test_binary_before_connect(node: NodeProcess) -> None:

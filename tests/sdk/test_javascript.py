@@ -125,7 +125,7 @@ async def test_history_presence_and_refusals(sdk: Sdk, node: NodeProcess, redis:
     assert (await sdk.call("presenceStats", channel=channel))["result"] == {"numClients": 1, "numUsers": 1}
     [present] = (await sdk.call("presence", channel=channel))["result"]["clients"].values()
     assert present["client"]
-    assert (await sdk.call("rpc", method="x", data={}))["code"] == 108
+    assert (await sdk.call("rpc", method="x", data={}))["code"] == 104
     assert (await sdk.call("publish", channel=name("log"), data=1))["code"] == 103
     refused = name("nowhere")
     await sdk.tell("subscribe", channel=refused)

@@ -108,7 +108,7 @@ async def test_history_presence_and_refusals(node: NodeProcess, redis: Redis, na
         assert len((await subscription.presence()).clients) == 1
         with pytest.raises(ReplyError) as refused:
             await client.rpc("x", {})
-        assert refused.value.code == 108
+        assert refused.value.code == 104
         with pytest.raises(ReplyError) as refused:
             await client.publish(name("log"), 1)
         assert refused.value.code == 103

@@ -12,7 +12,7 @@ from service.errors import Unavailable
 from service.hub.hub import Channel
 from service.hub.publication import Publication
 from service.hub.window import Window, WindowBudget
-from service.session.joining import MAX_ATTEMPTS, Bounds, Found, Joined, Need, Position, attempt, join
+from service.session.joining import MAX_ATTEMPTS, Bounds, Found, Joined, Need, Position, Wish, attempt, join
 from service.streams.history import History, Since
 from service.streams.position import to_offset
 from tests.unit.fakes.fanout import EPOCH, HubWorld, publication
@@ -216,7 +216,8 @@ def test_latest_reads_the_newest_where_memory_lacks_it() -> None:
 async def _join(
     channel: Channel, position: Position | None, world: HubWorld, history: FakeHistory, bounds: Bounds = WIDE
 ) -> Joined:
-    return await join(world.hub, cast(History, history), channel, position, bounds)
+    (joined,) = await join(world.hub, cast(History, history), [Wish(channel, position)], bounds)
+    return joined
 
 
 async def test_join_reads_what_is_needed() -> None:

@@ -11,10 +11,15 @@ from service.channels import Namespace
 from service.config import Settings
 from service.errors import Disconnect
 from service.hub.publication import Publication, StreamId, WireFormat
+from service.identity.hooks import Hooks
+from service.identity.tokens import TokenVerifier
+from service.session.bans import Bans
 from service.session.context import Context
 from service.session.session import Session
+from service.session.users import Users
 from service.session.wheel import Wheel
 from service.streams.history import Page, Since
+from service.streams.keys import Keys
 from service.tasks import Tasks
 from tests.unit.fakes.fanout import EPOCH, LINES, HubWorld
 
@@ -113,6 +118,48 @@ class FakePublisher:
         return (1, 0)
 
 
+class FakePresence:
+    """Who is where, as the sessions of one node say."""
+
+    def __init__(self) -> None:
+        self.there: dict[str, dict[str, bytes]] = {}
+        self.users: dict[str, str] = {}
+
+    def join(self, channel: str, client: str, user: str, info: bytes, *, events: bool) -> None:
+        self.there.setdefault(channel, {})[client] = info
+        self.users[client] = user or client
+
+    def leave(self, channel: str, client: str, *, at_once: bool) -> None:
+        self.there.get(channel, {}).pop(client, None)
+
+    async def members(self, channel: str) -> dict[str, bytes]:
+        return dict(self.there.get(channel, {}))
+
+    async def stats(self, channel: str) -> tuple[int, int]:
+        clients = self.there.get(channel, {})
+        return len(clients), len({self.users[client] for client in clients})
+
+
+class FakeControl:
+    """Nobody's tokens are revoked but those of `gone`."""
+
+    def __init__(self) -> None:
+        self.gone: set[str] = set()
+
+    def revoked(self, user: str, issued_at: float | None) -> bool:
+        return user in self.gone
+
+
+class FakeBans:
+    """Where bans are written down."""
+
+    def __init__(self) -> None:
+        self.rooms: dict[str, dict[str, int]] = {}
+
+    async def bans(self, channel: str) -> dict[str, int]:
+        return self.rooms.get(channel, {})
+
+
 #: Namespaces of the sessions' tests.
 NAMESPACES = {
     "log": Namespace(mode="log", publish="anonymous", presence="anonymous"),
@@ -132,6 +179,8 @@ class World:
         self.metrics = self.hub_world.metrics
         self.history = FakeHistory()
         self.publisher = FakePublisher()
+        self.presence, self.control, self.users = FakePresence(), FakeControl(), Users()
+        self.bans = Bans(FakeBans())
         self.wheel = Wheel()
         self.tasks = Tasks()
         self.context = Context(
@@ -141,6 +190,15 @@ class World:
             flusher=self.hub_world.flusher,
             history=cast(Any, self.history),
             publisher=cast(Any, self.publisher),
+            keys=Keys(""),
+            rates=cast(Any, None),
+            presence=cast(Any, self.presence),
+            chat=cast(Any, None),
+            bans=self.bans,
+            tokens=TokenVerifier(self.settings.tokens, self.metrics),
+            hooks=Hooks(self.settings.hooks, self.metrics),
+            control=cast(Any, self.control),
+            users=self.users,
             wheel=self.wheel,
             tasks=self.tasks,
             metrics=self.metrics,

@@ -1,0 +1,27 @@
+"""Who may do what: the one place that decides."""
+
+from __future__ import annotations
+
+from service.channels import Access, Namespace, parse
+from service.identity.identity import Action, Grant, Identity
+
+
+def permitted(
+    identity: Identity, grant: Grant | None, namespace: Namespace, channel: str, action: Action
+) -> bool:
+    """Whether a client may do this with a channel of this namespace.
+
+    Args:
+        grant: of the subscription token that the client has shown for the channel, if it has.
+    """
+    granted = identity.has(channel, action) or (grant is not None and action in grant.actions)
+    if action == "moderate":
+        return granted and bool(identity.user)
+    access: Access = getattr(namespace, action)
+    if access == "nobody":  # whatever a token says: feeds stay closed to clients
+        return False
+    if namespace.personal and (not identity.user or parse(channel).rest != identity.user):
+        return False
+    if granted or access == "anonymous":
+        return True
+    return access == "authenticated" and bool(identity.user)
