@@ -33,21 +33,6 @@ class Message(NamedTuple):
     nonce: str
 
 
-def message_of(data: bytes) -> Message:
-    """The message that a plain publish stands for.
-
-    Args:
-        data: a JSON object with the parameters of chat.send; others in it are left out.
-
-    Raises:
-        ReplyError: 107, it is something else.
-    """
-    parameters = orjson.loads(data)
-    if not isinstance(parameters, dict):
-        raise bad_request("data must be an object with text or body")
-    return message(Request(parameters))
-
-
 def message(request: Request) -> Message:
     """A message, from the parameters of chat.send.
 
@@ -97,6 +82,46 @@ def user_id(request: Request) -> str:
     value = line(request, "user", MAX_USER)
     if not value:
         raise bad_request("user is required")
+    return value
+
+
+def integer(request: Request, name: str, most: int, *, least: int = 0, default: int = 0) -> int:
+    """An integer from `least` to `most`; `default` where it is missing.
+
+    Raises:
+        ReplyError: 107.
+    """
+    if not request.has(name):
+        return default
+    value = request.integer(name)
+    if not least <= value <= most:
+        raise bad_request(f"{name} must be an integer from {least} to {most}")
+    return value
+
+
+def choice(request: Request, name: str, choices: tuple[str, ...]) -> str:
+    """One of some strings.
+
+    Raises:
+        ReplyError: 107, it is missing or something else.
+    """
+    value = request.text(name)
+    if value not in choices:
+        raise bad_request(f"{name} must be one of {', '.join(choices)}")
+    return value
+
+
+def user_ids(request: Request, name: str, most: int) -> list[str]:
+    """A list of users; empty where it is missing.
+
+    Raises:
+        ReplyError: 107.
+    """
+    if not request.has(name):
+        return []
+    value = orjson.loads(request.payload(name))
+    if not isinstance(value, list) or not all(isinstance(user, str) for user in value) or len(value) > most:
+        raise bad_request(f"{name} must be a list of at most {most} strings")
     return value
 
 

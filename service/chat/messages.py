@@ -1,4 +1,4 @@
-"""Messages: sent, edited, deleted, reacted to."""
+"""Messages: sent, edited, deleted, reacted to, pinned."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import asyncio
 import time
 from typing import Any, NamedTuple
 
+import orjson
+
 from service import channels
 from service.chat.message import Message
-from service.chat.room import Author, Room, Rooms
+from service.chat.room import Author, Room, Rooms, script
 from service.errors import Unavailable, limit_exceeded
 from service.metrics import Metrics
 from service.streams.commands import Commands
@@ -26,7 +28,15 @@ RETRY_SECONDS = 0.4
 #: Seconds between two looks at a connection that was just lost.
 _RETRY_PAUSE = 0.02
 
+#: Different reactions to one message.
+MAX_REACTIONS = 20
+
+#: Pinned messages in one room.
+MAX_PINS = 50
+
 _SEND = Script.of(__package__, "lua/send.lua")
+_EDIT, _DELETE, _REACT = (script("message", name) for name in ("edit", "delete", "react"))
+_PIN, _UNPIN = script("message", "pin"), script("message", "unpin")
 
 
 class Sent(NamedTuple):
@@ -50,7 +60,7 @@ class Messages:
     """Writes messages, and what becomes of them.
 
     Args:
-        max_bytes: largest data of a message, where the namespace does not say.
+        max_bytes: largest data of a message, unless the namespace says less.
     """
 
     def __init__(self, commands: Commands, rooms: Rooms, max_bytes: int, metrics: Metrics) -> None:
@@ -81,7 +91,7 @@ class Messages:
         arguments: list[Argument] = [
             author.user,
             author.info,
-            "1" if author.moderates else "",
+            author.above,
             room.namespace.history_size,
             message.data,
         ]
@@ -116,7 +126,67 @@ class Messages:
         except TimeoutError:
             raise Unavailable("not connected to Redis") from None
 
+    async def edit(self, room: Room, author: Author, message_id: str, content: dict[str, Any]) -> Sent:
+        """Put other content in a message; returns the event.
+
+        Args:
+            content: `text` or `body`, as `message.content` reads it.
+
+        Raises:
+            ReplyError: 103 not the author's nor a moderator's, or barred; 404; 106 too large.
+            Unavailable, CommandFailed: as `Commands.script`.
+        """
+        written = orjson.dumps(content)
+        event = orjson.dumps({"type": "edit", "id": message_id, **content})
+        self._check_size(room, event)
+        _, event_id = await self._rooms.act_on(_EDIT, room, author, message_id, [written, event])
+        return Sent(parse_id(event_id), duplicate=False)
+
+    async def delete(self, room: Room, author: Author, message_id: str, reason: str) -> None:
+        """Take a message back: out of the stream, and out of the memory of all nodes.
+
+        Raises:
+            ReplyError: 103 not the author's nor a moderator's, or banned; 404.
+            Unavailable, CommandFailed: as `Commands.script`.
+        """
+        event = orjson.dumps({"type": "delete", "id": message_id})
+        await self._rooms.act_on(_DELETE, room, author, message_id, [event, reason])
+
+    async def react(
+        self, room: Room, author: Author, message_id: str, key: str, *, remove: bool
+    ) -> dict[str, int]:
+        """Add a reaction or take it back; returns all counts of the message.
+
+        Raises:
+            ReplyError: 103 banned or muted, 404, 106 too many different ones.
+            Unavailable, CommandFailed: as `Commands.script`.
+        """
+        action = "remove" if remove else "add"
+        _, counts = await self._rooms.act_on(_REACT, room, author, message_id, [key, action, MAX_REACTIONS])
+        names = map(bytes.decode, counts[::2])
+        return dict(zip(names, map(int, counts[1::2]), strict=True))
+
+    async def pin(self, room: Room, author: Author, message_id: str) -> None:
+        """Pin a message. It stays pinned when the stream no longer holds it.
+
+        Raises:
+            ReplyError: 103 no moderator, 404, 106 too many.
+            Unavailable, CommandFailed: as `Commands.script`.
+        """
+        event = orjson.dumps({"type": "pin", "id": message_id})
+        await self._rooms.act_on(_PIN, room, author, message_id, [event, MAX_PINS])
+
+    async def unpin(self, room: Room, author: Author, message_id: str) -> None:
+        """Unpin a message.
+
+        Raises:
+            ReplyError: 103 no moderator, 404 not pinned.
+            Unavailable, CommandFailed: as `Commands.script`.
+        """
+        event = orjson.dumps({"type": "unpin", "id": message_id})
+        await self._rooms.act_on(_UNPIN, room, author, message_id, [event])
+
     def _check_size(self, room: Room, data: bytes) -> None:
-        limit = room.namespace.publication_bytes or self._max_bytes
+        limit = min(room.namespace.publication_bytes or self._max_bytes, self._max_bytes)
         if len(data) > limit:
             raise limit_exceeded(f"the message has {len(data)} bytes, {limit} are allowed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -25,8 +26,11 @@ from service.streams.lua import Script
 #: The ms that stand for "never ends": exact in Lua, in scores and in JavaScript.
 FOREVER = (1 << 53) - 1
 
-#: Seconds that what is kept beside a message outlives its last change, in namespaces without history_ttl.
+#: Seconds that what stands beside a message outlives its last change, in namespaces without history_ttl.
 MESSAGE_TTL = 90 * 86_400
+
+#: Of what stands beside one message, in the order that message.lua has them.
+_MESSAGE_KINDS = ("message", "counts", "reactors")
 
 #: What scripts answer, by their first word, where the second is the text.
 _REFUSALS: Mapping[bytes, Callable[[str], ReplyError]] = {
@@ -34,6 +38,12 @@ _REFUSALS: Mapping[bytes, Callable[[str], ReplyError]] = {
     b"absent": not_found,
     b"full": limit_exceeded,
 }
+
+
+def script(*names: str) -> Script:
+    """A script of a room: room.lua and the files named, as one."""
+    text = b"\n".join(Script.of(__package__, f"lua/{name}.lua").text for name in ("room", *names))
+    return Script(text, hashlib.sha1(text, usedforsecurity=False).hexdigest().encode())
 
 
 class Author(NamedTuple):
@@ -56,14 +66,10 @@ class Author(NamedTuple):
             return "u:" + self.user
         return "c:" + str(orjson.loads(self.info).get("client", ""))
 
-    def signed_in(self, what: str) -> None:
-        """Refuse the anonymous.
-
-        Raises:
-            ReplyError: 103.
-        """
-        if not self.user:
-            raise permission_denied(f"sign in to {what}")
+    @property
+    def above(self) -> str:
+        """What scripts are told of `moderates`."""
+        return "1" if self.moderates else ""
 
 
 class Room(NamedTuple):
@@ -74,8 +80,16 @@ class Room(NamedTuple):
 
     @property
     def message_ttl(self) -> int:
-        """Seconds that what is kept beside a message outlives its last change."""
+        """Seconds that what stands beside a message outlives its last change."""
         return self.namespace.history_ttl or MESSAGE_TTL
+
+
+class Standing(NamedTuple):
+    """What a user is in a room: `owner`, `moderator` or `member`; ms by Redis' clock, 0: not."""
+
+    role: str
+    banned_until: int
+    muted_until: int
 
 
 class Rooms:
@@ -88,9 +102,11 @@ class Rooms:
         self._keys = keys
 
     @property
-    def now(self) -> float:
-        """Redis' clock, Unix seconds."""
-        return time.time() + self._commands.clock_offset
+    def now(self) -> int:
+        """Redis' clock, in ms."""
+        return int((time.time() + self._commands.clock_offset) * 1000)
+
+    # Keys
 
     def stream(self, room: Room) -> str:
         """The stream of a room."""
@@ -104,11 +120,49 @@ class Rooms:
         """A key of something in a room; a name may hold anything, so it stands behind the hash tag."""
         return f"{self._keys.beside('chat-' + kind, room.channel)}:{name}"
 
+    def message_keys(self, room: Room, message_id: str) -> list[str]:
+        """The keys of what stands beside one message."""
+        return [self.key_of(kind, room, message_id) for kind in _MESSAGE_KINDS]
+
+    # Scripts
+
+    async def act(
+        self,
+        script: Script,
+        room: Room,
+        author: Author,
+        arguments: Sequence[Argument],
+        keys: Sequence[str] = (),
+    ) -> list[Any]:
+        """Run a script made by `script`; its own keys and arguments come after those of room.lua.
+
+        Raises:
+            as `call`.
+        """
+        common = [
+            self.stream(room),
+            *[self.key(kind, room) for kind in ("room", "bans", "mutes", "audit", "pins")],
+            self._keys.live(room.channel),
+        ]
+        who = (author.user, author.info, author.above, room.namespace.history_size)
+        return await self.call(script, [*common, *keys], [*who, *arguments])
+
+    async def act_on(
+        self, script: Script, room: Room, author: Author, message_id: str, arguments: Sequence[Argument]
+    ) -> list[Any]:
+        """Run a script that has message.lua in it, likewise.
+
+        Raises:
+            as `call`.
+        """
+        keys = self.message_keys(room, message_id)
+        return await self.act(script, room, author, [message_id, room.message_ttl, *arguments], keys)
+
     async def call(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> list[Any]:
         """What a script answers, if it does not refuse: a list that begins with a word.
 
         Raises:
-            ReplyError: the script refused.
+            ReplyError: the script refused (103, 106, 111, 404).
             Unavailable, CommandFailed: as `Commands.script`.
         """
         reply: list[Any] = await self._commands.script(script, keys, arguments)
@@ -118,14 +172,59 @@ class Rooms:
         if word == b"slow":
             raise too_many_requests(reply[1] / 1000, "slow mode: wait before the next message")
         if word in (b"banned", b"muted"):
-            raise self.barred(word.decode(), reply[1])
+            raise self._barred(word.decode(), reply[1])
         if refusal := _REFUSALS.get(word):
             raise refusal(reply[1].decode())
         return reply
 
-    def barred(self, how: str, until: int) -> ReplyError:
-        """103 for somebody who is "banned" or "muted", until some ms."""
+    def _barred(self, how: str, until: int) -> ReplyError:
         if until == FOREVER:
             return permission_denied(f"{how} for ever")
         when = datetime.fromtimestamp(until / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        return permission_denied(f"{how} until {when}", max(until / 1000 - self.now, 0.001))
+        return permission_denied(f"{how} until {when}", max(until - self.now, 1) / 1000)
+
+    # Reading
+
+    async def standing(self, room: Room, user: str) -> Standing:
+        """What a user is in a room now.
+
+        Raises:
+            Unavailable, CommandFailed: as `Commands.transaction`.
+        """
+        role, *scores = await self._commands.transaction(
+            [
+                ("HGET", self.key("room", room), f"role:{user}"),
+                ("ZSCORE", self.key("bans", room), user),
+                ("ZSCORE", self.key("mutes", room), user),
+            ]
+        )
+        now = self.now
+        banned, muted = (int(score) if score is not None and score > now else 0 for score in scores)
+        return Standing("member" if role is None else role.decode(), banned, muted)
+
+    async def admit(self, room: Room, author: Author) -> None:
+        """Refuse the banned.
+
+        Raises:
+            ReplyError: 103.
+            Unavailable, CommandFailed: as `Commands.transaction`.
+        """
+        if author.user and not author.moderates:
+            self._refuse_banned(await self.standing(room, author.user))
+
+    async def admit_moderator(self, room: Room, author: Author) -> None:
+        """Refuse all but moderators and owners.
+
+        Raises:
+            ReplyError: 103.
+            Unavailable, CommandFailed: as `Commands.transaction`.
+        """
+        if not author.moderates:
+            standing = await self.standing(room, author.user)
+            self._refuse_banned(standing)
+            if standing.role == "member":
+                raise permission_denied("only moderators of the room may do this")
+
+    def _refuse_banned(self, standing: Standing) -> None:
+        if standing.banned_until:
+            raise self._barred("banned", standing.banned_until)

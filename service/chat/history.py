@@ -1,0 +1,219 @@
+"""What was said: pages of messages as they are now, and the state of a room."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import orjson
+
+from service.chat.room import Author, Room, Rooms
+from service.errors import CommandFailed, UndeliverableEntry
+from service.streams import entries
+from service.streams.commands import Commands
+from service.streams.entries import RawEntry
+from service.streams.link import Command
+from service.streams.position import (
+    ZERO,
+    StreamId,
+    check_range,
+    format_id,
+    is_complete,
+    parse_id,
+    parse_state,
+)
+
+#: A message as clients get it.
+Said = dict[str, Any]
+
+#: Entries that one page looks at. Where so many are events, a page has fewer messages than were asked for.
+MAX_SCAN = 2000
+
+
+class Page(NamedTuple):
+    """Messages, as asked for: newest first, or oldest first.
+
+    Args:
+        next: where the next page begins; "": there is none.
+        limited: something between the position and the page is no longer there.
+    """
+
+    messages: list[Said]
+    next: str
+    limited: bool
+
+
+def decode(raw: RawEntry, room: Room, max_bytes: int) -> Said | None:
+    """The message of an entry as it was first said; None where it is none, but an event.
+
+    lua/message.lua tells the same in Lua.
+    """
+    try:
+        publication = entries.decode(parse_id(raw[0]), raw[1], room.namespace, max_bytes)
+    except UndeliverableEntry:
+        return None
+    found: Said = orjson.loads(publication.json)
+    data = found["data"]
+    if not isinstance(data, dict) or data.get("type", "message") != "message":
+        return None
+    said: Said = {"id": found["tags"]["id"], "offset": found["offset"], "time": found["time"]}
+    author = found.get("info", data).get("user")
+    said["user"] = author if isinstance(author, str) else ""
+    if "info" in found:
+        said["info"] = found["info"]
+    said["data"] = data
+    return said
+
+
+class History:
+    """Reads rooms.
+
+    Args:
+        max_bytes: largest payload that is delivered.
+    """
+
+    def __init__(self, commands: Commands, rooms: Rooms, max_bytes: int) -> None:
+        self._commands = commands
+        self._rooms = rooms
+        self._max_bytes = max_bytes
+
+    async def backward(self, room: Room, author: Author, limit: int, before: str) -> Page:
+        """The messages before one, newest first.
+
+        Args:
+            before: an id; "": the newest.
+
+        Raises:
+            ReplyError: 103 banned; 108 ids too large.
+            Unavailable, CommandFailed: as `Commands.execute`.
+        """
+        await self._rooms.admit(room, author)
+        cursor = parse_id(before.encode()) if before else None
+        return await self._page(room, cursor, limit, reverse=True)
+
+    async def forward(self, room: Room, author: Author, limit: int, after: str) -> Page:
+        """The messages after one, oldest first.
+
+        Args:
+            after: an id; "0-0": from the oldest there is.
+
+        Raises:
+            ReplyError: 103 banned; 108 ids too large.
+            Unavailable, CommandFailed: as `Commands.execute`.
+        """
+        await self._rooms.admit(room, author)
+        position = parse_id(after.encode())
+        page = await self._page(room, position, limit, reverse=False)
+        # Looked at after the entries: what is trimmed in between must show as a gap.
+        return page._replace(limited=position != ZERO and not await self._holds(room, position))
+
+    async def _holds(self, room: Room, position: StreamId) -> bool:
+        """Whether all that came after a position can still be read."""
+        stream, at = self._rooms.stream(room), format_id(position)
+        info, entry = await self._commands.transaction(
+            [("XINFO", "STREAM", stream), ("XRANGE", stream, at, at)]
+        )
+        if isinstance(entry, CommandFailed):
+            raise entry
+        return is_complete(position, parse_state(info), present=bool(entry))
+
+    async def _page(self, room: Room, cursor: StreamId | None, limit: int, *, reverse: bool) -> Page:
+        found: list[Said] = []
+        scanned = 0
+        more = True
+        while more and len(found) < limit and scanned < MAX_SCAN:
+            count = min(2 * limit, MAX_SCAN - scanned)
+            raw: list[RawEntry] = await self._commands.execute(*self._range(room, cursor, count, reverse))
+            more = len(raw) == count
+            for at, entry in enumerate(raw, 1):
+                scanned += 1
+                cursor = parse_id(entry[0])
+                check_range(cursor)
+                said = decode(entry, room, self._max_bytes)
+                if said is not None:
+                    found.append(said)
+                    if len(found) == limit:
+                        more = more or at < len(raw)
+                        break
+        await self._bring_up_to_date(room, found)
+        following = format_id(cursor).decode() if more and cursor is not None else ""
+        return Page(found, following, limited=False)
+
+    def _range(self, room: Room, cursor: StreamId | None, count: int, reverse: bool) -> Command:
+        stream = self._rooms.stream(room)
+        if reverse:
+            newest = "+" if cursor is None else b"(" + format_id(cursor)
+            return ("XREVRANGE", stream, newest, "-", "COUNT", count)
+        return ("XRANGE", stream, "-" if cursor is None else b"(" + format_id(cursor), "+", "COUNT", count)
+
+    async def _bring_up_to_date(self, room: Room, messages: list[Said]) -> None:
+        """Apply edits, add reactions, mark what is pinned."""
+        if not messages:
+            return
+        commands: list[Command] = [("HKEYS", self._rooms.key("pins", room))]
+        for said in messages:
+            overlay, counts, _ = self._rooms.message_keys(room, said["id"])
+            commands.append(("HMGET", overlay, "content", "by", "edit"))
+            commands.append(("HGETALL", counts))
+        pins, *rest = _checked(await self._commands.pipeline(commands))
+        for said, (content, by, event), counts in zip(messages, rest[::2], rest[1::2], strict=True):
+            if event is not None:
+                data = {name: value for name, value in said["data"].items() if name not in ("text", "body")}
+                said["data"] = data | orjson.loads(content)
+                said["edited"] = parse_id(event)[0]
+                said["edited_by"] = by.decode()
+            if counts:
+                said["reactions"] = {key.decode(): int(count) for key, count in counts.items()}
+            if said["id"].encode() in pins:
+                said["pinned"] = True
+
+    async def room(self, room: Room, author: Author) -> dict[str, Any]:
+        """What a room is called, how fast it is, what is pinned, and what the caller is in it.
+
+        Raises:
+            Unavailable, CommandFailed: as `Commands.execute`.
+        """
+        title, topic, slow = await self._commands.execute(
+            "HMGET", self._rooms.key("room", room), "title", "topic", "slow"
+        )
+        standing = await self._rooms.standing(room, author.user)
+        role = "owner" if author.moderates else standing.role
+        result: dict[str, Any] = {"slow_seconds": int(slow or 0), "role": role}
+        found = {
+            "title": None if title is None else title.decode(),
+            "topic": None if topic is None else topic.decode(),
+            "banned_until": standing.banned_until,
+            "muted_until": standing.muted_until,
+        }
+        result.update((name, value) for name, value in found.items() if value)
+        result["pins"] = [] if standing.banned_until and not author.moderates else await self.pins(room)
+        return result
+
+    async def pins(self, room: Room) -> list[Said]:
+        """The pinned messages, oldest first.
+
+        Raises:
+            Unavailable, CommandFailed: as `Commands.execute`.
+        """
+        copies: dict[bytes, bytes] = await self._commands.execute("HGETALL", self._rooms.key("pins", room))
+        found = [said for raw in pinned(copies) if (said := decode(raw, room, self._max_bytes)) is not None]
+        await self._bring_up_to_date(room, found)
+        return found
+
+
+def pinned(copies: dict[bytes, bytes]) -> Iterable[RawEntry]:
+    """The entries of pinned messages, as they were when they were pinned, oldest first."""
+    for entry_id in sorted(copies, key=parse_id):
+        try:
+            fields = orjson.loads(copies[entry_id])
+        except ValueError:  # a foreign entry that is not UTF-8: nobody was ever given it
+            continue
+        yield entry_id, [field.encode() for field in fields]
+
+
+def _checked(replies: list[Any]) -> list[Any]:
+    """Raises: CommandFailed, where one of them is."""
+    for reply in replies:
+        if isinstance(reply, CommandFailed):
+            raise reply
+    return replies
