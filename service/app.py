@@ -18,6 +18,7 @@ from starlette.staticfiles import StaticFiles
 
 from service.api.admin import admin_routes
 from service.api.page import WEB, page
+from service.api.server import api_route
 from service.chat.chat import Chat
 from service.config import Settings
 from service.hub.flusher import Flusher
@@ -26,6 +27,7 @@ from service.hub.window import WindowBudget
 from service.identity.hooks import Hooks
 from service.identity.tokens import TokenVerifier
 from service.metrics import Metrics
+from service.session.admission import Admission
 from service.session.bans import Bans
 from service.session.context import Context
 from service.session.orders import Orders
@@ -84,6 +86,7 @@ class Node:
         self._tokens = TokenVerifier(settings.tokens, metrics)
         self._hooks = Hooks(settings.hooks, metrics)
         self.chat = Chat(self.commands, keys, limits.publication_bytes, control, metrics)
+        self.admission = Admission(limits, metrics)
         bans, users = Bans(self.chat.moderation), Users()
         control.attach(Orders(users, bans))
         self.context = Context(
@@ -172,13 +175,6 @@ class Node:
             found.append("the tail is behind")
         return found
 
-    def admit(self, connections: int) -> str | None:
-        """Why a new connection is refused; None admits it. Told how many there are, with the new one."""
-        if connections > self.settings.limits.connections:
-            self.metrics.admission_rejected.labels("connections").inc()
-            return "too many connections"
-        return None
-
 
 def _must_not_end(task: asyncio.Task[None]) -> None:
     if not task.cancelled():
@@ -192,7 +188,7 @@ def build_public_app(node: Node) -> Starlette:
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[Mapping[str, Any]]:
         async with node.running():
-            yield {ADMISSION: node.admit}
+            yield {ADMISSION: node.admission.admit}
 
     routes: list[Any] = [WebSocketRoute("/connection/websocket", websocket_endpoint(node.context))]
     if node.settings.server.demo_page:
@@ -202,5 +198,7 @@ def build_public_app(node: Node) -> Starlette:
 
 
 def build_admin_app(node: Node) -> Starlette:
-    """What operators reach: probes and metrics."""
-    return Starlette(routes=admin_routes(node.problems, node.metrics))
+    """What operators and the application reach: probes, metrics, the server API."""
+    routes = admin_routes(node.problems, node.metrics)
+    routes.append(api_route(node.settings, node.context.control, node.context.chat))
+    return Starlette(routes=routes)

@@ -15,7 +15,7 @@ the client what to do (docs/protocol.md, "Closing"): 3000-3499 and 4000-4499 rec
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class StreamgateError(Exception):
@@ -56,6 +56,15 @@ class ReplyError(StreamgateError):
         self.message = message
         self.temporary = temporary
         self.retry_after = retry_after
+
+    def body(self) -> dict[str, Any]:
+        """What the client is told, as a JSON object."""
+        body: dict[str, Any] = {"code": self.code, "message": self.message}
+        if self.temporary:
+            body["temporary"] = True
+        if self.retry_after is not None:
+            body["retry_after"] = round(self.retry_after, 3)
+        return body
 
 
 def internal() -> ReplyError:

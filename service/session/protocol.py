@@ -89,12 +89,7 @@ def encode_reply(command: Command, result: dict[str, Any]) -> bytes:
 
 def encode_error(command: Command, error: ReplyError) -> bytes:
     """The refusal of a command."""
-    body: dict[str, Any] = {"code": error.code, "message": error.message}
-    if error.temporary:
-        body["temporary"] = True
-    if error.retry_after is not None:
-        body["retry_after"] = round(error.retry_after, 3)
-    return orjson.dumps({"id": command.id, "error": body})
+    return orjson.dumps({"id": command.id, "error": error.body()})
 
 
 def encode_unsubscribe(channel: str, code: int, reason: str) -> bytes:

@@ -41,8 +41,21 @@ SUBPROTOCOL = "Sec-WebSocket-Protocol"
 #: Makes the object that takes the transport over. It is an asyncio.Protocol too.
 Factory = Callable[[asyncio.Transport], Detached]
 
+
 #: Why a new connection is refused with 503; None admits it. Told how many there are.
-Admission = Callable[[int], str | None]
+class Refusal(Protocol):
+    """Why a connection is refused."""
+
+    @property
+    def reason(self) -> str:
+        """For the client to read."""
+
+    @property
+    def retry_after(self) -> int:
+        """Seconds after which it may be tried again."""
+
+
+Admission = Callable[[int], Refusal | None]
 
 
 class _Gone:
@@ -94,8 +107,8 @@ class HandshakeProtocol(WebSocketsSansIOProtocol):
         admission: Admission | None = self.app_state.get(ADMISSION)
         refusal = admission(len(self.connections)) if admission is not None else None
         if refusal is not None:
-            response = self.conn.reject(503, refusal + "\n")
-            response.headers["Retry-After"] = "5"
+            response = self.conn.reject(503, refusal.reason + "\n")
+            response.headers["Retry-After"] = str(refusal.retry_after)
             self.conn.send_response(response)
             self.handshake_initiated = self.handshake_complete = self.close_sent = True
             self.transport.write(b"".join(self.conn.data_to_send()))

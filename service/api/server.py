@@ -1,0 +1,176 @@
+"""The server API, on the admin port: `POST /api/<method>` with `X-API-Key` (docs/api.md)."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+from starlette.routing import Route
+
+from service.channels import Namespace
+from service.chat.chat import Chat
+from service.chat.rpc import METHODS
+from service.config import Settings
+from service.errors import (
+    FORCED,
+    CommandFailed,
+    ConfigError,
+    ReplyError,
+    Unavailable,
+    bad_request,
+    internal,
+    unknown_channel,
+)
+from service.identity.identity import Action
+from service.request import Request
+from service.sections import ApiSettings
+from service.streams.control import Control
+
+logger = logging.getLogger(__name__)
+
+Result = dict[str, Any]
+
+#: Bytes of the largest request.
+MAX_BYTES = 1 << 20
+
+#: Who acts in chat, where a call does not say.
+SERVER_USER = "server"
+
+
+class Application:
+    """The application as a caller of chat commands: it may do everything.
+
+    Args:
+        user: in whose name it acts.
+    """
+
+    def __init__(self, settings: Settings, user: str) -> None:
+        self._settings = settings
+        self.user = user
+
+    def info(self, channel: str) -> bytes:
+        """Who acts, as others see it."""
+        return orjson.dumps({"user": self.user})
+
+    def allowed(self, channel: str, action: Action) -> Namespace:
+        """The channel's namespace; ReplyError 102 where there is none."""
+        namespace = self._settings.namespace_of(channel)
+        if namespace is None:
+            raise unknown_channel()
+        return namespace
+
+    def moderates(self, channel: str) -> bool:
+        """It does, in every room."""
+        return True
+
+
+def api_route(settings: Settings, control: Control, chat: Chat) -> Route:
+    """The route of all methods.
+
+    Raises:
+        ConfigError: a file of keys cannot be read.
+    """
+    keys = _keys(settings.api)
+
+    async def disconnect(request: Request) -> Result:
+        """End a user's sessions, or one of them."""
+        command: dict[str, Any] = {"command": "disconnect", "user": _user(request)}
+        if client := request.text("client"):
+            command["client"] = client
+        code = request.integer("code") or FORCED.code
+        if not 3000 <= code <= 4999:
+            raise bad_request("code must be an integer from 3000 to 4999")
+        await control.send(
+            command | {"code": code, "reason": (request.text("reason") or FORCED.reason)[:100]}
+        )
+        return {}
+
+    async def unsubscribe(request: Request) -> Result:
+        """End a user's subscriptions to a channel."""
+        channel = request.text("channel")
+        if settings.namespace_of(channel) is None:
+            raise unknown_channel()
+        await control.send({"command": "unsubscribe", "user": _user(request), "channel": channel})
+        return {}
+
+    async def revoke(request: Request) -> Result:
+        """Make void all tokens of a user that were issued up to an instant, now if not told."""
+        before = request.integer("before_ms") if request.has("before_ms") else None
+        return {"before_ms": await control.revoke(_user(request), before)}
+
+    methods: dict[str, Callable[[Request], Awaitable[Result]]] = {
+        "disconnect": disconnect,
+        "unsubscribe": unsubscribe,
+        "revoke": revoke,
+    }
+
+    async def call(method: str, request: Request) -> Result:
+        if method in METHODS:
+            caller = Application(settings, request.text("as_user") or SERVER_USER)
+            return await METHODS[method](chat, caller, request)
+        return await methods[method](request)
+
+    async def endpoint(http: HttpRequest) -> Response:
+        method = http.path_params["method"]
+        given = http.headers.get("x-api-key", "").encode()
+        if not any([hmac.compare_digest(given, key) for key in keys]):  # all of them: the time tells nothing
+            return _answer(401, {"error": {"code": 101, "message": "X-API-Key is missing or unknown"}})
+        if method not in METHODS and method not in methods:
+            allowed = ", ".join(sorted([*METHODS, *methods]))
+            return _answer(404, {"error": {"code": 104, "message": f"no such method; there are {allowed}"}})
+        try:
+            return _answer(200, {"result": await call(method, Request(await _body(http)))})
+        except ReplyError as exc:
+            return _answer(200, {"error": exc.body()})
+        except (Unavailable, CommandFailed) as exc:
+            logger.warning("a call of %s failed: %s", method, exc)
+            return _answer(503, {"error": internal().body()})
+
+    return Route("/api/{method}", endpoint, methods=["POST"])
+
+
+def _keys(settings: ApiSettings) -> list[bytes]:
+    keys = [key.get_secret_value().encode() for key in settings.keys]
+    keys += [_read(path) for path in settings.key_files]
+    if any(len(key) < 16 for key in keys):
+        raise ConfigError("api: a key has fewer than 16 bytes; allowed: 16 or more, made at random")
+    return keys
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes().strip()
+    except OSError as exc:
+        raise ConfigError(f"api.key_files: {path}: cannot be read: {exc.strerror}") from None
+
+
+async def _body(http: HttpRequest) -> dict[str, Any]:
+    body = b""
+    async for chunk in http.stream():
+        body += chunk
+        if len(body) > MAX_BYTES:
+            raise bad_request(f"a request has at most {MAX_BYTES} bytes")
+    try:
+        fields = orjson.loads(body or b"{}")
+    except ValueError:
+        raise bad_request("the request is not JSON") from None
+    if not isinstance(fields, dict):
+        raise bad_request("the request is not a JSON object")
+    return fields
+
+
+def _user(request: Request) -> str:
+    user = request.text("user")
+    if not user:
+        raise bad_request("user is required")
+    return user
+
+
+def _answer(status: int, body: dict[str, Any]) -> Response:
+    return Response(orjson.dumps(body), status, media_type="application/json")
