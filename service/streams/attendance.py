@@ -167,7 +167,8 @@ class Attendance:
             self._changed[channel] = None
         while self._changed:
             async with self._lock:
-                await self._write(list(islice(self._changed, CALLS)))
+                if self._changed:  # as before, while others held the lock
+                    await self._write(list(islice(self._changed, CALLS)))
 
     async def settle(self, channel: str) -> None:
         """Return when Redis knows all that this node knows of a channel.

@@ -64,7 +64,11 @@ class PresenceWorld:
 
     async def told(self, channel: str) -> list[tuple[str, Any]]:
         """What subscribers were told, from the first on: ("join", user), ("leave", user), ("data", …)."""
-        entries = await self.commands.execute("XRANGE", self.keys.live(channel), "-", "+")
+        return self.read(await self.commands.execute("XRANGE", self.keys.live(channel), "-", "+"))
+
+    @staticmethod
+    def read(entries: list[tuple[bytes, list[bytes]]]) -> list[tuple[str, Any]]:
+        """What entries of a live stream tell."""
         found: list[tuple[str, Any]] = []
         for _, (field, value) in entries:
             data = orjson.loads(value)
