@@ -104,6 +104,10 @@ class Settings(BaseSettings):
                 f"default_namespace: read {self.default_namespace!r}; "
                 f"allowed: one of the configured namespaces ({', '.join(self.namespaces)})"
             )
+        for name, namespace in self.namespaces.items():
+            for hook in ("subscribe", "publish"):
+                if getattr(namespace, f"{hook}_hook") and not getattr(self.hooks, f"{hook}_url"):
+                    raise ValueError(f"namespaces.{name}.{hook}_hook: read true; it needs hooks.{hook}_url")
         if self.limits.message_bytes < self.limits.publication_bytes:
             raise ValueError(
                 f"limits.message_bytes: read {self.limits.message_bytes}; "

@@ -92,7 +92,10 @@ async def _connect_asking(
         identity = await _verified_with_new_keys(context, token)
     else:
         data = request.payload("data") if request.has("data") else b"null"
-        answer = await context.hooks.connect(session.id, request.text("name"), request.text("version"), data)
+        name, version = request.text("name"), request.text("version")
+        headers = request.nested("headers") or Request({})
+        sent = {header: headers.text(header) for header in headers.names()}
+        answer = await context.hooks.connect(session.id, name, version, data, sent)
         identity = answer.identity
         connecting = connecting._replace(data=answer.data)
     result = _identified(session, context, identity, connecting)

@@ -131,7 +131,9 @@ async def _subscribe_asking(
         if asked.namespace.subscribe_hook:
             _check(session, asked, grant)
             answer = await context.hooks.subscribe(session.id, session.identity, asked.channel, data)
-            asked = asked._replace(info=answer.info, data=answer.data, override=answer.override)
+            asked = asked._replace(data=answer.data)
+            if grant is None:  # what the application answers is as good as a token
+                grant = Grant(answer.info, answer.expires_at, override=answer.override)
     finally:
         session.joining -= 1
     result = _granted(session, context, asked, grant)
