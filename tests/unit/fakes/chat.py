@@ -7,12 +7,13 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import orjson
+import pytest
 from redis.asyncio import Redis
 
 from service.channels import Namespace
 from service.chat.chat import Chat
 from service.chat.rpc import METHODS
-from service.errors import permission_denied
+from service.errors import ReplyError, permission_denied
 from service.identity.identity import Action
 from service.metrics import Metrics
 from service.request import Request
@@ -30,6 +31,25 @@ async def entries(redis: Redis, channel: str) -> dict[bytes, dict[bytes, bytes]]
     """What the room's stream holds: fields by id."""
     found = cast(Any, await redis.xrange(PREFIX + channel))
     return dict(found)
+
+
+async def produce(redis: Redis, channel: str, **fields: str | bytes) -> str:
+    """Write an entry as a producer does; returns its id."""
+    entry_id = cast(bytes, await redis.xadd(PREFIX + channel, cast(Any, fields)))
+    return entry_id.decode()
+
+
+async def live_events(redis: Redis, channel: str) -> list[dict[str, Any]]:
+    """What those in the room were told in passing."""
+    found = cast(Any, await redis.xrange(Keys(PREFIX).live(channel)))
+    return [orjson.loads(fields[b"data"]) for _, fields in found]
+
+
+async def keys_beside(redis: Redis, channel: str) -> set[str]:
+    """The keys that belong to a room, by what stands around its name; its stream and record are not told."""
+    keys = {cast(bytes, key).decode() async for key in redis.scan_iter(f"*{channel}*")}
+    named = {key.replace(f"{{{PREFIX}{channel}}}", "").removeprefix("streamgate:") for key in keys}
+    return named - {PREFIX + channel, "chat-audit:"}
 
 
 class Node:
@@ -101,6 +121,12 @@ class Person:
         result = await METHODS[f"chat.{method}"](self._node.chat, self, request)
         written: dict[str, Any] = orjson.loads(orjson.dumps(result))
         return written
+
+    async def refused(self, method: str, **parameters: Any) -> tuple[int, str]:
+        """The code and text with which a command is refused."""
+        with pytest.raises(ReplyError) as caught:
+            await self.call(method, **parameters)
+        return caught.value.code, caught.value.message
 
     async def say(self, text: str) -> str:
         """Send a message; returns its id."""
