@@ -180,6 +180,8 @@ async def _count_connection(session: Session, context: Context) -> None:
     most, user = context.settings.limits.connections_per_user, session.identity.user
     if not most or not user:
         return
+    if session.outbox.closed:  # in the meantime: nobody would count it out again
+        raise SessionEnded(CONNECTION_LIMIT)
     name = context.keys.connections(user)
     context.presence.join(name, session.id, user, b"{}", events=False)
     clients, _ = await context.presence.stats(name)

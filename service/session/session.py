@@ -6,7 +6,6 @@ callback that read them; for the others a task runs while they wait (lanes.py).
 
 from __future__ import annotations
 
-import enum
 import logging
 import math
 import random
@@ -45,6 +44,7 @@ from service.session.context import Context, Detail, Transport
 from service.session.lanes import CONNECT_LANE, Lanes, lane_of
 from service.session.limits import TokenBucket
 from service.session.protocol import Command, ProtocolViolation
+from service.session.state import State
 
 logger = logging.getLogger(__name__)
 
@@ -53,23 +53,6 @@ Result = dict[str, Any]
 
 #: Codes of errors that are answers to asking for too much.
 _LIMITS = frozenset((106, 111))
-
-
-class State(enum.IntEnum):
-    """Where a session stands."""
-
-    #: Waiting for `connect`.
-    NEW = 0
-    #: `connect` is under way; what came behind it waits.
-    CONNECTING = 1
-    #: `connect` was answered with an error; the client may try again.
-    REFUSED = 2
-    CONNECTED = 3
-    #: A ping was sent, its pong has not come.
-    PINGED = 4
-    #: A close was sent; whatever comes is passed over.
-    CLOSING = 5
-    CLOSED = 6
 
 
 class Session:
@@ -410,3 +393,6 @@ class Session:
         for name in list(self.subscriptions):
             self.leave(name, at_once=False)
         self._context.users.remove(self)
+        if self._context.settings.limits.connections_per_user:
+            counted = self._context.keys.connections(self.identity.user)
+            self._context.presence.leave(counted, self.id, at_once=True)

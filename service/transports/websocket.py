@@ -21,7 +21,8 @@ from websockets.frames import Frame, Opcode
 from service.errors import INAPPROPRIATE_PROTOCOL, SERVER_ERROR, SHUTDOWN, Disconnect
 from service.hub.publication import WireFormat
 from service.session.context import Context
-from service.session.session import Session, State
+from service.session.session import Session
+from service.session.state import State
 from service.transports.frames import text_frame
 from service.transports.json_websocket import JSON_WEBSOCKET
 from service.transports.parsers import OPEN, Parser, Parsers, size_on_wire

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from service.session.admission import Refusal
 from service.transports.handshake import ADMISSION, DETACH, HandshakeProtocol
 from service.transports.parsers import Parsers
 from service.transports.websocket import WebSocketConnection
@@ -138,9 +139,9 @@ async def test_admission_refuses_before_a_task_exists() -> None:
     """503 with the reason and when to come back; it is told how many there are."""
     counts: list[int] = []
 
-    def admission(count: int) -> str | None:
+    def admission(count: int) -> Refusal | None:
         counts.append(count)
-        return "too many connections" if count > 1 else None
+        return Refusal("too many connections", 7) if count > 1 else None
 
     app = DetachingApp()
     async with serving(app, {ADMISSION: admission}) as server:
@@ -150,7 +151,7 @@ async def test_admission_refuses_before_a_task_exists() -> None:
         second = await ByteClient.connect(server)
         status, headers = await second.head()
         assert status == 503
-        assert headers["retry-after"] == "5"
+        assert headers["retry-after"] == "7"
         assert await second.rest() == b"too many connections\n"
         assert counts == [1, 2]
         assert len(app.scopes) == 1

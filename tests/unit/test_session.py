@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from service.errors import SHUTDOWN, CommandFailed, ReplyError, Unavailable
-from service.session.session import State
+from service.session.state import State
 from tests.unit.fakes.clock import turns, virtual_time
 from tests.unit.fakes.fanout import EPOCH, publication
 from tests.unit.fakes.session import World, publish_command, subscribe_command

@@ -10,7 +10,8 @@ from typing import Any
 import orjson
 import pytest
 
-from service.session.session import Session, State
+from service.session.session import Session
+from service.session.state import State
 from service.transports import websocket as websocket_module
 from service.transports.parsers import Parsers
 from service.transports.websocket import MAX_AFTER_CLOSE, PIECE
