@@ -29,6 +29,17 @@ def test_who_is_known_already_is_not_written_again() -> None:
     assert members.written == 5.0
 
 
+def test_who_goes_and_comes_and_goes_is_written() -> None:
+    """Redis still has it from before."""
+    members = Members("log:a")
+    members.join("one", b"1")
+    members.done(members.take("a", 10), 1, 0.0)
+    members.leave("one")
+    members.join("one", b"1")
+    members.leave("one")
+    assert members.take("a", 10) == Step("a", [], ["one"], 0)
+
+
 def test_a_change_while_a_step_is_under_way() -> None:
     """It comes with the next step, whatever becomes of this one."""
     for is_written in (True, False):

@@ -363,6 +363,18 @@ async def test_a_lost_script_cache(world: PresenceWorld) -> None:
     assert await node.stats("chat:b") == (1, 1)
 
 
+async def test_a_reader_waits_for_what_is_under_way(world: PresenceWorld) -> None:
+    """It may have to be sent again."""
+    node = world.node("a")
+    await node.beat()
+    await world.commands.execute("SCRIPT", "FLUSH")
+    join(node, "one")
+    writing = asyncio.create_task(node.flush())
+    await asyncio.sleep(0)
+    assert await node.stats("chat:a") == (1, 1)
+    await writing
+
+
 async def test_a_channel_that_is_refused(world: PresenceWorld) -> None:
     """Readers are told; the others are written; it is tried again with the next heartbeat."""
     node = world.node("a")
