@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
 
 from service.errors import CommandFailed, Unavailable
 from service.metrics import Metrics
@@ -23,7 +24,7 @@ from service.streams.quiet import OncePer
 
 logger = logging.getLogger(__name__)
 
-#: Clients that `members` returns at most: about 3 ms of Redis.
+#: Clients that `members` returns at most: up to 10 ms of Redis.
 MAX_MEMBERS = 10_000
 
 
@@ -137,8 +138,8 @@ class Presence:
     async def run(self) -> None:
         """Beat and write; never returns. While Redis is away, what changes is kept."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._beat_forever())
-            group.create_task(self._write_forever())
+            group.create_task(self._repeat(self.beat, self._settings.heartbeat_seconds))
+            group.create_task(self._repeat(self._write, self._settings.batch_ms / 1000))
 
     async def aclose(self) -> None:
         """The node goes, after `run` has ended. What is pending is written if Redis answers.
@@ -152,10 +153,10 @@ class Presence:
             logger.warning("presence ends without Redis; clients leave as those of a dead node do: %s", exc)
 
     async def flush(self) -> None:
-        """Write all that is due. What Redis refuses is tried again with the next heartbeat.
+        """Write all that is due. Channels that Redis refuses are tried again with the next heartbeat.
 
         Raises:
-            Unavailable: as `Commands.execute`; nothing that is not written is forgotten.
+            Unavailable, CommandFailed: as `Commands.execute`; the latter only of heartbeats.
         """
         now = time.monotonic()
         while self._lost:
@@ -175,31 +176,22 @@ class Presence:
         await self._attendance.beat()
         self._work.set()
 
-    async def _write_forever(self) -> None:
-        while True:
-            if not (self._lost or self._attendance.has_work):
-                self._work.clear()
-                await self._work.wait()
-            await asyncio.sleep(self._settings.batch_ms / 1000)  # joins and leaves gather
-            try:
-                await self.flush()
-            except Unavailable as exc:
-                self._complain("writing", exc)
-                await self._commands.wait_connected()
+    async def _write(self) -> None:
+        if not (self._lost or self._attendance.has_work):
+            self._work.clear()
+            await self._work.wait()
+        await self.flush()
 
-    async def _beat_forever(self) -> None:
+    async def _repeat(self, work: Callable[[], Awaitable[None]], pause: float) -> None:
         backoff = Backoff()
         while True:
             try:
-                await self.beat()
+                await work()
             except (Unavailable, CommandFailed) as exc:
-                self._complain("a heartbeat", exc)
+                if self._log_limit.allows("failure"):
+                    logger.warning("presence: Redis does not answer, or refuses: %s", exc)
                 await asyncio.sleep(backoff.next())
                 await self._commands.wait_connected()
             else:
                 backoff.reset()
-                await asyncio.sleep(self._settings.heartbeat_seconds)
-
-    def _complain(self, what: str, exc: Exception) -> None:
-        if self._log_limit.allows(what):
-            logger.warning("presence: %s failed, to be tried again: %s", what, exc)
+                await asyncio.sleep(pause)

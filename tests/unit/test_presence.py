@@ -496,6 +496,21 @@ async def test_redis_is_away(start_redis: StartRedis, *, durable: bool) -> None:
         await a.aclose()
 
 
+async def test_a_node_that_is_refused(commands: Commands, name: Name) -> None:
+    """It keeps trying, and so gets over whatever is wrong with Redis."""
+    keys = Keys(name("refused"))
+    await commands.execute("SET", keys.nodes(), "in the way")
+    node = Presence(QUICK, commands, keys, "a", Metrics())
+    join(node, "one")
+    running = asyncio.create_task(node.run())
+    with pytest.raises(CommandFailed, match="WRONGTYPE"):
+        await node.stats("chat:a")
+    await commands.execute("DEL", keys.nodes())
+    written = keys.beside("presence", "chat:a")
+    await eventually(lambda: commands.execute("EXISTS", written), "the member is written")
+    await end(running)
+
+
 async def test_a_flushed_redis(start_redis: StartRedis, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next heartbeat finds the node missing, and everything is written anew."""
     async with connected_commands(start_redis().url) as commands:
