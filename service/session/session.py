@@ -151,11 +151,13 @@ class Session:
 
     def dispatch(self, command: Command) -> None:
         """Run a command, or have it wait for those before it."""
-        if (command.method == "connect") is not (self.state in (State.NEW, State.REFUSED)):
+        is_connect = command.method == "connect"
+        if self.state is State.CONNECTING and not is_connect:
+            self.lanes.wait(CONNECT_LANE, command)
+            return
+        if is_connect is not (self.state in (State.NEW, State.REFUSED)):
             if self.state is State.REFUSED:
                 self.refuse(command, unauthorized())
-            elif self.state is State.CONNECTING and command.method != "connect":
-                self.lanes.wait(CONNECT_LANE, command)
             else:
                 self.close(BAD_REQUEST)
             return
