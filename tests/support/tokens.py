@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -61,3 +62,11 @@ async def signed_in(
     async with open_client(url, connect=False) as client:
         await client.connect(token=token(user, **claims), **(request or {}))
         yield client
+
+
+async def refused(url: str, bad: str) -> None:
+    """A connect with such a token ends with 3500, and is told nothing else."""
+    async with open_client(url, connect=False) as client:
+        await client.send_raw(json.dumps({"id": 1, "connect": {"token": bad}}))
+        assert await client.closed() == (3500, "invalid token")
+        assert client.messages == []
