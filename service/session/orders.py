@@ -65,6 +65,13 @@ class Orders:
 
     def _revoke(self, user: str, before_ms: int) -> None:
         for session in self._users.of(user):
-            issued_at = session.identity.issued_at
-            if issued_at is None or issued_at * 1000 <= before_ms:
+            if _is_void(session.identity.issued_at, before_ms):
                 session.close(INVALID_TOKEN)
+                continue
+            for channel, detail in list((session.details or {}).items()):
+                if detail.grant is not None and _is_void(detail.grant.issued_at, before_ms):
+                    session.take_away(channel, FORCED_UNSUBSCRIBE)
+
+
+def _is_void(issued_at: float | None, before_ms: int) -> bool:
+    return issued_at is None or issued_at * 1000 <= before_ms

@@ -110,9 +110,14 @@ def _grant(session: Session, context: Context, channel: str, token: str) -> Gran
     if not token:
         return None
     grant = context.tokens.subscription(token, session.identity.user, channel)
-    if context.control.revoked(session.identity.user, grant.issued_at):
-        raise permission_denied("the token was revoked")
+    _check_revoked(context, session.identity.user, grant)
     return grant
+
+
+def _check_revoked(context: Context, user: str, grant: Grant) -> None:
+    if context.control.revoked(user, grant.issued_at):
+        context.metrics.auth_failures.labels("revoked").inc()
+        raise permission_denied("the token was revoked")
 
 
 def _refusal(exc: TokenRefused) -> Exception:
@@ -184,9 +189,18 @@ async def _subscribe_by_reading(
                 context.hub, context.history, [Wish(channel, asked.position)], bounds(context)
             )
             # No wait between the last attempt and here: the subscription begins at that cursor.
+            _check_again(session, context, asked)
             return begin(session, context, asked, channel, live, joined, hit=False)
     finally:
         session.joining -= 1
+
+
+def _check_again(session: Session, context: Context, asked: Subscription) -> None:
+    """A ban or a revocation that came while the subscription was under way."""
+    user = session.identity.user
+    context.bans.check(asked.channel, user)
+    if asked.grant is not None:
+        _check_revoked(context, user, asked.grant)
 
 
 # What server-side subscriptions do in the same way

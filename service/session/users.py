@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from service.errors import Disconnect, Unsubscribed
-from service.identity.identity import Identity
+from service.identity.identity import Grant, Identity
+
+
+class Detail(Protocol):
+    """What is particular about a subscription."""
+
+    @property
+    def grant(self) -> Grant | None:
+        """Of the subscription token it was made with."""
 
 
 class Session(Protocol):
@@ -13,6 +22,10 @@ class Session(Protocol):
 
     id: str
     identity: Identity
+
+    @property
+    def details(self) -> Mapping[str, Detail] | None:
+        """By channel, where a subscription has something particular."""
 
     def close(self, disconnect: Disconnect) -> None:
         """End the session."""
