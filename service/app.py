@@ -173,6 +173,8 @@ class Node:
             found.append("no connection to Redis")
         elif self.tail.lag() > MAX_TAIL_LAG:
             found.append("the tail is behind")
+        elif not self.context.control.ready:
+            found.append("commands to all nodes are not heard yet")
         return found
 
 

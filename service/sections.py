@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 #: Redis URL schemes that connect.py knows.
 REDIS_SCHEMES = ("redis", "rediss", "unix")
@@ -166,6 +167,15 @@ class PresenceSettings(_Section):
         200, ge=0, description="in a channel with more users, summaries take the place of join and leave"
     )
     summary_seconds: float = Field(2, gt=0, le=60, description="time between two summaries")
+
+    @model_validator(mode="after")
+    def _live_longer_than_a_heartbeat(self) -> Self:
+        if self.dead_seconds < 2 * self.heartbeat_seconds:
+            raise ValueError(
+                f"dead_seconds: read {self.dead_seconds:g}; "
+                f"allowed: at least twice heartbeat_seconds ({self.heartbeat_seconds:g})"
+            )
+        return self
 
 
 class HookSettings(_Section):

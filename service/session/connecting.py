@@ -13,6 +13,7 @@ from service.errors import (
     INVALID_TOKEN,
     SessionEnded,
     bad_request,
+    internal,
     token_expired,
     unauthorized,
 )
@@ -59,7 +60,9 @@ def _positions(request: Request) -> dict[str, Position]:
 
 
 def _verified(context: Context, token: str) -> Identity:
-    """Raises TokenRefused, and SessionEnded for what was revoked."""
+    """Raises TokenRefused, SessionEnded for what was revoked, ReplyError 100 while that is not known."""
+    if not context.control.ready:
+        raise internal()
     identity = context.tokens.connect(token)
     if context.control.revoked(identity.user, identity.issued_at):
         context.metrics.auth_failures.labels("revoked").inc()

@@ -56,6 +56,8 @@ class Control:
         # User to ms. Read when the node starts, and again when a command may have been missed.
         self._revoked: dict[str, int] = {}
         self._outdated = asyncio.Event()
+        #: Whether commands are heard and the revocations known: before, no token can be called good.
+        self.ready = False
 
     def attach(self, orders: Orders) -> None:
         """Say who carries commands out; before `run`."""
@@ -106,6 +108,7 @@ class Control:
         """Follow the stream, and know the revocations; never returns."""
         backoff = Backoff()
         while True:
+            await self._commands.wait_connected()
             try:
                 channel = await self._hub.hold(self._keys.control(), CONTROL)
                 break
@@ -120,6 +123,7 @@ class Control:
             except (Unavailable, CommandFailed):
                 await asyncio.sleep(backoff.next())
                 continue
+            self.ready = True
             backoff.reset()
             await self._outdated.wait()
 

@@ -61,7 +61,7 @@ class Keys:
         return f"{_RESERVED}connections:{{{self.prefix}{user}}}"
 
     def nodes(self) -> str:
-        """Sorted set: node to the ms of its last heartbeat."""
+        """Sorted set: a node's present life to the ms of its last heartbeat (streams/nodes.py)."""
         return f"{_RESERVED}nodes:{{{self.prefix}}}"
 
     def rate(self, namespace: str, user: str) -> str:

@@ -145,6 +145,7 @@ class FakeControl:
 
     def __init__(self) -> None:
         self.gone: set[str] = set()
+        self.ready = True
 
     def revoked(self, user: str, issued_at: float | None) -> bool:
         return user in self.gone
