@@ -9,7 +9,7 @@ import logging
 import secrets
 import signal
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from typing import Any
 
 from starlette.applications import Starlette
@@ -123,9 +123,9 @@ class Node:
         metrics.tail_lag.set_function(self.tail.lag)
         metrics.draining.set_function(lambda: float(self.draining))
         metrics.loop_lag_max.set_function(self._take_longest_lag)
-        work = (
-            self.commands.run(),
-            self.tail.run(),
+        # Presence has something to write to the end.
+        links = _start(self.commands.run(), self.tail.run())
+        work = _start(
             self._trimmer.run(),
             self._control.run(),
             self._presence.run(),
@@ -133,9 +133,6 @@ class Node:
             self._wheel.run(),
             self._watch_loop(),
         )
-        running = [asyncio.create_task(coroutine) for coroutine in work]
-        for task in running:
-            task.add_done_callback(_must_not_end)
         # What exists now stays: the collector need not look at it again.
         gc.collect()
         gc.freeze()
@@ -143,14 +140,13 @@ class Node:
             yield
         finally:
             await self._tasks.aclose()
+            await _end(work)
             await self._presence.aclose()
             await self._hooks.aclose()
             await self._tokens.aclose()
             await self.hub.aclose()
             await self._history.aclose()
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+            await _end(links)
 
     async def _watch_loop(self) -> None:
         while True:
@@ -176,6 +172,20 @@ class Node:
         elif not self.context.control.ready:
             found.append("commands to all nodes are not heard yet")
         return found
+
+
+def _start(*work: Coroutine[None, None, None]) -> list[asyncio.Task[None]]:
+    """Run what is to run for as long as the node does."""
+    running = [asyncio.create_task(coroutine) for coroutine in work]
+    for task in running:
+        task.add_done_callback(_must_not_end)
+    return running
+
+
+async def _end(running: list[asyncio.Task[None]]) -> None:
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
 
 
 def _must_not_end(task: asyncio.Task[None]) -> None:
