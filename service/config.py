@@ -99,6 +99,12 @@ class Settings(BaseSettings):
                     f"namespaces.{name}: a name of lower-case letters, digits, - and _, "
                     f"and not {channels.RESERVED_NAMESPACE!r}"
                 )
+            if self.namespaces[name].publication_bytes > self.limits.publication_bytes:
+                raise ValueError(
+                    f"namespaces.{name}.publication_bytes: read {self.namespaces[name].publication_bytes}; "
+                    f"allowed: at most limits.publication_bytes ({self.limits.publication_bytes}), "
+                    "beyond which nothing is delivered"
+                )
         if self.default_namespace is not None and self.default_namespace not in self.namespaces:
             raise ValueError(
                 f"default_namespace: read {self.default_namespace!r}; "

@@ -166,6 +166,10 @@ def test_all_mistakes_at_once(file: Any) -> None:
             "default_namespace: read 'gone'; allowed: one of",
         ),
         (
+            "[limits]\npublication_bytes = 1000\n[namespaces.n]\npublication_bytes = 1001",
+            "namespaces.n.publication_bytes: read 1001; allowed: at most limits.publication_bytes (1000)",
+        ),
+        (
             "[limits]\nmessage_bytes = 1000",
             "limits.message_bytes: read 1000; allowed: at least",
         ),
