@@ -64,9 +64,14 @@ async def signed_in(
         yield client
 
 
-async def refused(url: str, bad: str) -> None:
-    """A connect with such a token ends with 3500, and is told nothing else."""
+async def refused_with(code: int, url: str, bad: str) -> None:
+    """A connect with such a token ends with this code, and is told nothing else."""
     async with open_client(url, connect=False) as client:
         await client.send_raw(json.dumps({"id": 1, "connect": {"token": bad}}))
-        assert await client.closed() == (3500, "invalid token")
+        assert (await client.closed())[0] == code
         assert client.messages == []
+
+
+async def refused(url: str, bad: str) -> None:
+    """A connect with such a token ends for good: the token is not valid."""
+    await refused_with(3500, url, bad)
