@@ -11,8 +11,14 @@ from tests.support.node import NodeProcess
 
 
 @asynccontextmanager
-async def running(redis_url: str, *settings: Mapping[str, Any]) -> AsyncIterator[list[NodeProcess]]:
-    """One node for each of the settings; at the end each log is searched for exceptions."""
+async def running(
+    redis_url: str, *settings: Mapping[str, Any], may_end: bool = False
+) -> AsyncIterator[list[NodeProcess]]:
+    """One node for each of the settings; at the end each log is searched for exceptions.
+
+    Args:
+        may_end: the test ends nodes itself.
+    """
     with ExitStack() as stack:
         nodes = [stack.enter_context(NodeProcess(redis_url, each)) for each in settings]
         for node in nodes:  # at once: most of a start is imports
@@ -21,5 +27,5 @@ async def running(redis_url: str, *settings: Mapping[str, Any]) -> AsyncIterator
             await node.wait_ready()
         yield nodes
         for node in nodes:
-            assert node.returncode is None, f"{node} ended:\n{node.log}"
+            assert may_end or node.returncode is None, f"{node} ended:\n{node.log}"
             assert_no_alarm(node)
