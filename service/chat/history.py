@@ -11,7 +11,7 @@ from service.chat.room import Author, Room, Rooms
 from service.errors import CommandFailed, UndeliverableEntry
 from service.streams import entries
 from service.streams.commands import Commands
-from service.streams.entries import RawEntry
+from service.streams.entries import DATA, RawEntry
 from service.streams.link import Command
 from service.streams.position import (
     ZERO,
@@ -29,12 +29,21 @@ Said = dict[str, Any]
 #: Entries that one page looks at. Where so many are events, a page has fewer messages than were asked for.
 MAX_SCAN = 2000
 
+#: Entries that are read at once at most: about a millisecond of this process.
+MAX_READ = 250
+
+#: Bytes of data in one page, about; a client must be able to take it in. One message is given in any case.
+PAGE_BYTES = 262_144
+
+#: What events begin with, and messages.
+_EVENT, _MESSAGE = b'{"type":"', b'{"type":"message"'
+
 
 class Page(NamedTuple):
     """Messages, as asked for: newest first, or oldest first.
 
     Args:
-        next: where the next page begins; "": there is none.
+        next: where the next page begins; "": there is none. A page may be short, even empty, before the end.
         limited: something between the position and the page is no longer there.
     """
 
@@ -48,8 +57,11 @@ def decode(raw: RawEntry, room: Room, max_bytes: int) -> Said | None:
 
     lua/message.lua tells the same in Lua.
     """
+    entry_id, fields = raw
+    if fields[0] == DATA and fields[1].startswith(_EVENT) and not fields[1].startswith(_MESSAGE):
+        return None  # without a look inside: a room may have many more events than messages
     try:
-        publication = entries.decode(parse_id(raw[0]), raw[1], room.namespace, max_bytes)
+        publication = entries.decode(parse_id(entry_id), fields, room.namespace, max_bytes)
     except UndeliverableEntry:
         return None
     found: Said = orjson.loads(publication.json)
@@ -119,10 +131,10 @@ class History:
 
     async def _page(self, room: Room, cursor: StreamId | None, limit: int, *, reverse: bool) -> Page:
         found: list[Said] = []
-        scanned = 0
+        scanned, count = 0, limit
         more = True
         while more and len(found) < limit and scanned < MAX_SCAN:
-            count = min(2 * limit, MAX_SCAN - scanned)
+            count = min(count, MAX_SCAN - scanned)
             raw: list[RawEntry] = await self._commands.execute(*self._range(room, cursor, count, reverse))
             more = len(raw) == count
             for at, entry in enumerate(raw, 1):
@@ -135,7 +147,10 @@ class History:
                     if len(found) == limit:
                         more = more or at < len(raw)
                         break
+            count = min(2 * count, MAX_READ)
         await self._bring_up_to_date(room, found)
+        if len(fitting := _fitting(found)) < len(found):
+            return Page(fitting, fitting[-1]["id"], limited=False)
         following = format_id(cursor).decode() if more and cursor is not None else ""
         return Page(found, following, limited=False)
 
@@ -190,7 +205,7 @@ class History:
         return result
 
     async def pins(self, room: Room) -> list[Said]:
-        """The pinned messages, oldest first.
+        """The pinned messages, oldest first; of many large ones the newest.
 
         Raises:
             Unavailable, CommandFailed: as `Commands.execute`.
@@ -198,7 +213,7 @@ class History:
         copies: dict[bytes, bytes] = await self._commands.execute("HGETALL", self._rooms.key("pins", room))
         found = [said for raw in pinned(copies) if (said := decode(raw, room, self._max_bytes)) is not None]
         await self._bring_up_to_date(room, found)
-        return found
+        return _fitting(found[::-1])[::-1]
 
 
 def pinned(copies: dict[bytes, bytes]) -> Iterable[RawEntry]:
@@ -209,6 +224,16 @@ def pinned(copies: dict[bytes, bytes]) -> Iterable[RawEntry]:
         except ValueError:  # a foreign entry that is not UTF-8: nobody was ever given it
             continue
         yield entry_id, [field.encode() for field in fields]
+
+
+def _fitting(messages: list[Said]) -> list[Said]:
+    """As many messages from the first on as a client can take in."""
+    left = PAGE_BYTES
+    for at, said in enumerate(messages):
+        left -= len(orjson.dumps(said["data"]))
+        if left < 0:
+            return messages[: max(at, 1)]
+    return messages
 
 
 def _checked(replies: list[Any]) -> list[Any]:

@@ -93,6 +93,35 @@ async def test_events_are_passed_over(
     assert await _all(ann, "after", "0-0", 2) == ["a", "", "b", ""]
 
 
+async def test_a_page_is_not_too_large(node: Node, redis: Redis, name: Name) -> None:
+    """Edits count as they are now; the rest comes with the next page. Of pins the newest are shown."""
+    channel = name("chat")
+    ann, app = Person(node, channel, "ann"), Person(node, channel, "", moderates=True)
+    ids = [await ann.say("x") for _ in range(6)]
+    for message in ids:
+        await ann.call("edit", id=message, text="x" * 65_000)
+        await app.call("pin", id=message)
+    page = await ann.call("history")
+    assert [message["id"] for message in page["messages"]] == ids[:1:-1]
+    assert page["next"] == ids[2]
+    rest = await ann.call("history", before=page["next"])
+    assert [message["id"] for message in rest["messages"]] == ids[1::-1]
+    assert "next" not in rest
+    assert [pin["id"] for pin in (await ann.call("room"))["pins"]] == ids[2:]
+
+
+async def test_one_message_is_given_in_any_case(
+    node: Node, redis: Redis, name: Name, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However large: a client must get past it."""
+    monkeypatch.setattr(history, "PAGE_BYTES", 10)
+    channel = name("chat")
+    ann = Person(node, channel, "ann")
+    await ann.say("b")
+    await ann.say("a")
+    assert await _all(ann, "before", "", 50) == ["a", "b"]
+
+
 async def test_what_cannot_be_delivered_is_passed_over(node: Node, redis: Redis, name: Name) -> None:
     """It is no message to anybody."""
     channel = name("chat")

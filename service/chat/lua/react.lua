@@ -36,9 +36,10 @@ if changed then
     for at = 1, #found, 2 do
         counts[found[at]] = tonumber(found[at + 1])
     end
-    local event = cjson.encode({
-        type = 'reaction', id = id, key = key, user = user, action = action, counts = counts,
-    })
+    -- `type` first, as in all events: so they are told from messages at a glance.
+    local event = '{"type":"reaction",' .. cjson.encode({
+        id = id, key = key, user = user, action = action, counts = counts,
+    }):sub(2)
     redis.call('HSET', KEYS[8], 'reaction', emit(event, {redis.call('HGET', KEYS[8], 'reaction') or nil}))
     keep()
 end

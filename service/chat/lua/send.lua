@@ -13,8 +13,8 @@
 -- ARGV[5]  the data
 -- ARGV[6]  ms that a nonce is remembered
 --
--- Answers {"ok" or "duplicate", id}, or as room.lua says, or {"slow", ms left}. It does without room.lua,
--- which would make it half as dear again.
+-- Answers {"ok" or "duplicate", id}, or as room.lua says, or {"slow", ms left}. It needs little of room.lua and
+-- goes without: that saves 1 µs of 9.
 
 -- First: a message that was accepted stays accepted, whatever became of its author since.
 if KEYS[6] then
