@@ -7,7 +7,7 @@
 struct plan {
     const char *prefix; /* channels are prefix0 … prefix<count - 1> */
     long count, each;
-    bool scatter; /* any channels, by a shuffle that is the same in every run; else the next `each` */
+    long scatter; /* 1: any channels, by a shuffle that is the same in every run; 0: the next `each` */
 };
 
 /* Take `each` different channels for client `who`. */

@@ -20,6 +20,12 @@ def cpu_ns(pid: int) -> int:
         raise BenchError(f"process {pid} ended while it was measured") from None
 
 
+def pin(pid: int, core: int) -> None:
+    """Let all threads of a process run on this core alone."""
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        os.sched_setaffinity(int(thread.name), {core})
+
+
 def rss_bytes(pid: int) -> int:
     """Resident memory of a process now."""
     return _status(pid, "VmRSS")

@@ -13,52 +13,44 @@
  *   stick K            the first K clients stop reading; a stuck client that is closed comes back after
  *                      0.5 to 1 s, as the SDKs do
  *   flood K            the first K clients send tiny frames at full speed; they come back at once
+ *   talk R N M         publish N messages, R a second, from one client after the other, each in its (first)
+ *                      channel, which has M readers
  *   quit               so does the end of stdin */
 #define _GNU_SOURCE
 #include "channels.h"
+#include "client.h"
 #include "common.h"
 #include "console.h"
+#include "flood.h"
 #include "frames.h"
 #include "net.h"
+#include "retry.h"
+#include "script.h"
+#include "talk.h"
 #include "tally.h"
 
-#include <sys/epoll.h>
-#include <unistd.h>
-
-static long port, connections = 1, concurrency = 100, channels = 1, each = 1, scatter, raw, probe_ms, rest_us, sources = 1;
-static const char *prefix = "bench:c", *path = "/connection/websocket";
+static long port, connections = 1, concurrency = 100, raw, patient, probe_ms, rest_us, sources = 1;
+static struct plan plan = {.prefix = "bench:c", .count = 1, .each = 1};
+static const char *path = "/connection/websocket", *commands;
 
 static const struct option_of options[] = {
     {"--port", &port, NULL},
     {"--connections", &connections, NULL},
     {"--concurrency", &concurrency, NULL}, /* clients that connect at a time */
-    {"--prefix", NULL, &prefix},
-    {"--channels", &channels, NULL}, /* prefix0 … prefix<C-1> */
-    {"--each", &each, NULL},         /* subscriptions of one client; 0: it only connects */
-    {"--scatter", &scatter, NULL},   /* 0: client i takes the next `each`; 1: any, the same in every run */
-    {"--raw", &raw, NULL},           /* 1: no handshake, for bare_send */
-    {"--rest-us", &rest_us, NULL},   /* look at the sockets no more often; else whenever one has something */
-    {"--probe-ms", &probe_ms, NULL}, /* client 0 sends a WebSocket ping so often, and times the pong */
-    {"--sources", &sources, NULL},   /* local addresses, as one has ports for about 28,000 connections */
+    {"--prefix", NULL, &plan.prefix},
+    {"--channels", &plan.count, NULL},  /* prefix0 … prefix<C-1> */
+    {"--each", &plan.each, NULL},       /* subscriptions of one client; 0: it only connects */
+    {"--scatter", &plan.scatter, NULL}, /* 0: client i takes the next `each`; 1: any, the same in every run */
+    {"--commands", NULL, &commands},    /* a file with 1 + `each` commands a client, instead of those made here */
+    {"--patient", &patient, NULL},      /* 1: who is refused with 503 comes again when it was told to */
+    {"--raw", &raw, NULL},              /* 1: no handshake, for bare_send */
+    {"--rest-us", &rest_us, NULL},      /* look at the sockets no more often; else whenever one has something */
+    {"--probe-ms", &probe_ms, NULL},    /* client 0 sends a WebSocket ping so often, and times the pong */
+    {"--sources", &sources, NULL},      /* local addresses, as one has ports for about 28,000 connections */
     {"--path", NULL, &path},
     {NULL, NULL, NULL},
 };
 
-enum state { CLOSED, AWAY, CONNECTING, HANDSHAKE, JOINING, OPEN };
-
-struct client {
-    int fd;
-    enum state state;
-    int replies_due;
-    bool stuck, flooding;
-    int64_t back_at; /* when AWAY */
-    size_t flooded;  /* bytes sent of the flood, modulo one frame: a frame may be cut by a full buffer */
-    char *rest;      /* an incomplete frame; most clients have none, most of the time */
-    size_t rest_size;
-};
-
-static struct client *clients;
-static int poller;
 static long started, pending, opened, refused, away;
 static int64_t started_at;
 static bool ready_told;
@@ -71,23 +63,6 @@ static char *buffer;
 #define BUFFER_SIZE (1 << 20) /* an incomplete frame, and what is read behind it */
 #define READ_SIZE (1 << 16)
 
-static void watch(struct client *c, int operation) {
-    uint32_t events = EPOLLRDHUP;
-    if (c->state == CONNECTING)
-        events |= EPOLLOUT;
-    else if (!(c->stuck && c->state == OPEN))
-        events |= EPOLLIN;
-    if (c->flooding && c->state == OPEN)
-        events |= EPOLLOUT;
-    struct epoll_event event = {.events = events, .data.u64 = (uint64_t)(c - clients)};
-    epoll_ctl(poller, operation, c->fd, &event);
-}
-
-static void transmit(struct client *c, const char *data, size_t length) {
-    if (send(c->fd, data, length, MSG_NOSIGNAL) != (ssize_t)length && errno != EPIPE && errno != ECONNRESET)
-        die("client %ld: cannot send: %s", (long)(c - clients), strerror(errno));
-}
-
 /* Begin to connect; the rest happens in the loop. */
 static void start(struct client *c) {
     c->fd = dial(port, (uint32_t)((c - clients) % sources), false);
@@ -96,14 +71,18 @@ static void start(struct client *c) {
     pending++;
 }
 
-/* What an SDK waits before it connects again: half a second, and as much again at random. */
-static void rest(struct client *c) {
+/* Connect again after so many microseconds. */
+static void rest(struct client *c, int64_t wait) {
     c->state = AWAY;
-    c->back_at = now_us() + 500000 + random() % 500000;
+    c->back_at = now_us() + wait;
     away++;
 }
 
 static void return_all(int64_t now) {
+    static int64_t looked_at; /* all are looked through, so not in every round */
+    if (now < looked_at + 5000)
+        return;
+    looked_at = now;
     for (long i = 0; away && i < connections; i++) {
         if (clients[i].state == AWAY && clients[i].back_at <= now)
             away--, start(&clients[i]);
@@ -141,10 +120,7 @@ static void settle(struct client *c, bool good) {
 
 static void closed(struct client *c, int code) {
     enum state before = c->state;
-    close(c->fd);
-    free(c->rest);
-    c->rest = NULL;
-    c->rest_size = c->flooded = 0;
+    hang_up(c);
     c->state = CLOSED;
     tally.closed[code > 0 && code < CLOSE_CODES ? code : 0]++;
     if (before != OPEN) {
@@ -154,7 +130,7 @@ static void closed(struct client *c, int code) {
     opened--;
     if (c->stuck || c->flooding) {
         tally.returned++;
-        c->flooding ? start(c) : rest(c);
+        c->flooding ? start(c) : rest(c, 500000 + random() % 500000); /* as SDKs do */
     } else if (!ready_told) { /* or all would wait for it */
         refused++;
         start_more();
@@ -163,11 +139,17 @@ static void closed(struct client *c, int code) {
 
 static void join(struct client *c) {
     static char text[65535], frame[sizeof text + 8];
-    struct plan plan = {.prefix = prefix, .count = channels, .each = each, .scatter = scatter};
-    size_t length = plan_commands(&plan, c - clients, text, sizeof text);
-    c->replies_due = (int)each + 1;
+    const char *said = text;
+    size_t length;
+    if (commands)
+        said = script_of(c - clients, &length);
+    else
+        length = plan_commands(&plan, c - clients, text, sizeof text);
+    if (length > sizeof text)
+        die("the commands of client %ld do not fit in one message of %zu bytes", (long)(c - clients), sizeof text);
+    c->replies_due = (int)plan.each + 1;
     c->state = JOINING;
-    transmit(c, frame, frame_put(frame, OP_TEXT, text, length));
+    transmit(c, frame, frame_put(frame, OP_TEXT, said, length));
 }
 
 /* One JSON object of a text frame. */
@@ -178,8 +160,13 @@ static void on_object(struct client *c, const char *at, size_t length, int64_t n
             return;
         const char *stamp = memmem(found, length - (size_t)(found - at), "\"t\":", 4);
         tally.publications++;
-        if (stamp)
-            histogram_add(&tally.latency, now - strtoll(stamp + 4, NULL, 10));
+        if (stamp) {
+            char *after;
+            int64_t latency = now - strtoll(stamp + 4, &after, 10);
+            histogram_add(&tally.latency, latency);
+            if (talk.sent)
+                talk_read(after, latency);
+        }
     } else if (length == 2) {
         char pong[16];
         transmit(c, pong, frame_put(pong, OP_TEXT, "{}", 2));
@@ -188,8 +175,13 @@ static void on_object(struct client *c, const char *at, size_t length, int64_t n
             tally.reply_errors++;
             tally_problem(at, length);
         }
-        if (--c->replies_due == 0 && c->state == JOINING)
+        if (c->state == JOINING && memcmp(at, "{\"id\":1,", 8) == 0)
+            histogram_add(&tally.connect, now - c->asked_at);
+        if (--c->replies_due == 0 && c->state == JOINING) {
+            histogram_add(&tally.joined, now - c->asked_at);
+            histogram_add(&tally.in, now - started_at);
             settle(c, true);
+        }
     }
 }
 
@@ -223,11 +215,20 @@ static bool on_frame(struct client *c, const struct frame *f, int64_t now) {
     return true;
 }
 
-/* The answer to the upgrade request. Returns its size, 0 for more to come; a refusal closes the client. */
+/* The answer to the upgrade request. Returns its size, 0 for more to come; a refusal closes the client, or
+ * sends it away for a while. */
 static size_t on_handshake(struct client *c, const char *at, size_t length) {
     const char *end = memmem(at, length, "\r\n\r\n", 4);
     if (!end)
         return 0;
+    int64_t wait = patient ? retry_after(at, (size_t)(end - at) + 4) : 0;
+    if (wait) {
+        tally.turned_away++;
+        pending--;
+        hang_up(c);
+        rest(c, wait);
+        return 0;
+    }
     if (memcmp(at, "HTTP/1.1 101", 12) != 0) {
         tally_problem(at, (size_t)((const char *)memchr(at, '\r', length) - at));
         closed(c, 0);
@@ -290,26 +291,15 @@ static void on_connected(struct client *c) {
                               "Sec-WebSocket-Key: c3RyZWFtZ2F0ZSBjcm93ZA==\r\nSec-WebSocket-Version: 13\r\n\r\n",
                               path, port);
         c->state = HANDSHAKE;
+        c->asked_at = now_us();
         transmit(c, request, (size_t)length);
         watch(c, EPOLL_CTL_MOD);
     }
 }
 
-/* As much as the socket takes of `{}`, the smallest message that means something: 33,000 in 256 KiB. */
-static void on_floodable(struct client *c) {
-    static char tiny[1 << 16];
-    if (!tiny[0])
-        for (size_t at = 0; at + 8 <= sizeof tiny; at += 8)
-            frame_put(tiny + at, OP_TEXT, "{}", 2);
-    ssize_t n = send(c->fd, tiny + c->flooded, sizeof tiny - c->flooded, MSG_NOSIGNAL);
-    if (n > 0) {
-        tally.flood_bytes += (uint64_t)n;
-        c->flooded = (c->flooded + (size_t)n) % 8;
-    }
-}
-
 static void on_command(const char *line) {
     long number;
+    long count, members;
     double seconds;
     if (sscanf(line, "expect %ld %lf", &number, &seconds) == 2) {
         expected = (uint64_t)number;
@@ -326,6 +316,8 @@ static void on_command(const char *line) {
                 watch(&clients[i], EPOLL_CTL_MOD);
         }
         report("done");
+    } else if (sscanf(line, "talk %ld %ld %ld", &number, &count, &members) == 3 && plan.each) {
+        talk_begin(number, count, members);
     } else if (strcmp(line, "quit") == 0) {
         exit(0);
     } else {
@@ -348,14 +340,16 @@ static void on_event(struct client *c, uint32_t events) {
     if (events & (EPOLLIN | EPOLLHUP | EPOLLERR | EPOLLRDHUP))
         on_readable(c);
     if (events & EPOLLOUT && c->flooding && c->state == OPEN)
-        on_floodable(c);
+        flood(c);
 }
 
 int main(int argc, char **argv) {
     read_options(argc, argv, options);
-    if (each > channels || port <= 0 || sources < 1)
+    if (plan.each > plan.count || port <= 0 || sources < 1)
         die("--each is at most --channels, --sources at least 1, and --port is needed");
     raise_open_files();
+    if (commands)
+        script_read(commands, connections, plan.each + 1);
     clients = calloc((size_t)connections, sizeof *clients);
     buffer = malloc(BUFFER_SIZE);
     poller = epoll_create1(0);
@@ -386,6 +380,10 @@ int main(int argc, char **argv) {
         if (away) {
             return_all(now);
             wait = wait < 10 ? wait : 10;
+        }
+        if (talk.sent < talk.count) {
+            talk_on(&plan, connections, now);
+            wait = wait < 1 ? wait : 1;
         }
         if (rest_us) /* asleep, but not on the sockets: who writes to them need not wake us */
             usleep((useconds_t)rest_us);

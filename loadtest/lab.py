@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Self
@@ -24,7 +24,7 @@ DELIVERY_TIMEOUT = 30.0
 
 @dataclass(frozen=True)
 class Delivery:
-    """What it cost to bring entries to all their subscribers, from XADD to the last client."""
+    """What it cost to bring messages to all their subscribers, from XADD or `publish` to the last client."""
 
     messages: int
     deliveries: int
@@ -44,13 +44,22 @@ class Delivery:
         return self.redis_cpu_ns / 1000 / self.messages
 
     @property
+    def cores(self) -> tuple[float, float]:
+        """Shares of a core that the node and Redis were busy."""
+        return self.node_cpu_ns / 1e9 / self.seconds, self.redis_cpu_ns / 1e9 / self.seconds
+
+    @property
     def wire_bytes(self) -> float:
         """Bytes on the wire per delivery."""
         return float(self.crowd["bytes"]) / self.deliveries
 
-    def latency_ms(self, percentile: str) -> float:
-        """A percentile of the latency from XADD to client: p50, p90, p99, p999 or max."""
-        return float(self.crowd["latency_us"][percentile]) / 1000
+    def latency_ms(self, percentile: str, to: str = "latency") -> float:
+        """A percentile of the latency: p50, p90, p99, p999 or max.
+
+        Args:
+            to: "latency": to each client; "everyone": to the last reader of each message of a talk.
+        """
+        return float(self.crowd[f"{to}_us"][percentile]) / 1000
 
 
 class Lab:
@@ -121,15 +130,43 @@ class Lab:
         Raises:
             BenchError: something did not arrive, or arrived twice, or a client was closed.
         """
-        deliveries = round(messages * each)
+        limit = messages / rate + DELIVERY_TIMEOUT
+        where: dict[str, int | str] = {"port": self.redis.port or 0, "prefix": prefix, "channels": channels}
+
+        def produce() -> None:
+            options = {**where, "rate": rate, "count": messages, "bytes": size}
+            with Talker(self._programs.feed, options) as feed:
+                feed.hear("done", limit)
+
+        return self._delivered(crowd, messages, round(messages * each), limit, produce)
+
+    def talk(self, crowd: Talker, *, rate: int, messages: int, members: int) -> Delivery:
+        """Have the clients publish, one after the other, and wait until all of it has arrived.
+
+        Args:
+            crowd: publishes, counts and times.
+            rate: messages per second, in all.
+            messages: how many.
+            members: subscribers of each channel.
+
+        Raises:
+            BenchError: as `deliver`.
+        """
+        limit = messages / rate + DELIVERY_TIMEOUT
+
+        def produce() -> None:
+            crowd.tell(f"talk {rate} {messages} {members}")
+
+        return self._delivered(crowd, messages, messages * members, limit, produce)
+
+    def _delivered(
+        self, crowd: Talker, messages: int, deliveries: int, limit: float, produce: Callable[[], None]
+    ) -> Delivery:
         crowd.ask("reset", "reset")
         node, redis, began = cpu_ns(self.node.pid), cpu_ns(self.redis.pid), time.monotonic()
-        limit = messages / rate + DELIVERY_TIMEOUT
         crowd.tell(f"expect {deliveries} {limit}")
-        where: dict[str, int | str] = {"port": self.redis.port or 0, "prefix": prefix, "channels": channels}
-        with Talker(self._programs.feed, {**where, "rate": rate, "count": messages, "bytes": size}) as feed:
-            feed.hear("done", limit)
-            arrived = crowd.hear("counted", limit + 1)
+        produce()
+        arrived = crowd.hear("counted", limit + 1)
         seconds = time.monotonic() - began
         node, redis = cpu_ns(self.node.pid) - node, cpu_ns(self.redis.pid) - redis
         if arrived["publications"] < deliveries:

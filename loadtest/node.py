@@ -56,6 +56,7 @@ class Node:
         sections: dict[str, Mapping[str, Any]] = {
             "server": {"host": "127.0.0.1", "port": self.port, "admin_port": self.admin_port},
             "redis": {"url": redis_url},
+            "limits": {"connects_per_second": 0},  # crowds connect as fast as they can
             **NAMESPACES,
         }
         config.write_text(toml(merge(sections, settings)))

@@ -1,7 +1,7 @@
 """The rows of the benchmark, in the order in which they are run and printed."""
 
 from loadtest.bench import Row
-from loadtest.rows import cost, fanout, stall
+from loadtest.rows import chat, cost, fanout, identity, stall
 
 ROWS = (
     Row("delivery", "one channel, 1,000 subscribers, 130 B: CPU per delivery", fanout.delivery),
@@ -13,4 +13,7 @@ ROWS = (
     Row("redis", "10,000 followed channels against 100: CPU of Redis", cost.redis),
     Row("latency", "200 messages/s, 10 subscribers: XADD to client", cost.latency),
     Row("connect", "100 clients connect at a time: CPU of connect and subscribe", cost.connect),
+    Row("chat", "5,000 clients in rooms of 10: messages/s, latency to everyone", chat.chat),
+    Row("token", "CPU of checking a token", identity.token),
+    Row("storm", "10,000 clients with tokens reconnect at once: until all are in", identity.storm),
 )
