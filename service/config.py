@@ -11,15 +11,15 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    SettingsError,
 )
 
 from service import channels
@@ -53,6 +53,16 @@ def _shipped_namespaces() -> dict[str, Namespace]:
             history_ttl=7 * 86_400,
         ),
     }
+
+
+class _Environment(EnvSettingsSource):
+    """What is not JSON stays as it is: validation then says which variable it is, and what it should be."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        try:
+            return super().decode_complex_value(field_name, field, value)
+        except ValueError:
+            return value
 
 
 class Settings(BaseSettings):
@@ -114,6 +124,18 @@ class Settings(BaseSettings):
             for hook in ("subscribe", "publish"):
                 if getattr(namespace, f"{hook}_hook") and not getattr(self.hooks, f"{hook}_url"):
                     raise ValueError(f"namespaces.{name}.{hook}_hook: read true; it needs hooks.{hook}_url")
+        server = self.server
+        last = server.admin_port + server.workers - 1
+        if last > 65535:
+            raise ValueError(
+                f"server.admin_port: read {server.admin_port}; "
+                f"allowed: at most {65536 - server.workers} with {server.workers} workers"
+            )
+        if server.port and server.admin_port <= server.port <= last:
+            raise ValueError(
+                f"server.admin_port: read {server.admin_port}; allowed: ports other than server.port "
+                f"({server.port})" + (f" for all {server.workers} workers" if server.workers > 1 else "")
+            )
         if self.limits.message_bytes < self.limits.publication_bytes:
             raise ValueError(
                 f"limits.message_bytes: read {self.limits.message_bytes}; "
@@ -171,7 +193,6 @@ def load(path: Path | None = None, overrides: dict[str, Any] | None = None) -> S
     Raises:
         ConfigError: for a file that cannot be read, and for every wrong key at once.
     """
-    source = str(path) if path else "defaults"
     values: dict[str, Any] = {}
     if path is not None:
         try:
@@ -186,12 +207,11 @@ def load(path: Path | None = None, overrides: dict[str, Any] | None = None) -> S
     # So that one variable for one key of a shipped namespace changes that key alone.
     shipped = {name: namespace.model_dump() for name, namespace in _shipped_namespaces().items()}
     try:
-        environment = EnvSettingsSource(Settings)()
-        return Settings(**merge(merge({"namespaces": shipped} | values, environment), overrides or {}))
+        merged = merge({"namespaces": shipped} | values, _Environment(Settings)())
+        return Settings(**merge(merged, overrides or {}))
     except ValidationError as exc:
-        raise ConfigError("\n".join(_explain(source, error) for error in exc.errors())) from None
-    except SettingsError as exc:  # a variable that should hold JSON and does not
-        raise ConfigError(f"environment: {exc}; allowed: JSON, or one variable for each key") from None
+        lines = [_explain(path, overrides or {}, error) for error in exc.errors()]
+        raise ConfigError("\n".join(lines)) from None
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -203,18 +223,71 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _explain(source: str, error: Any) -> str:
-    """One line for one mistake: the key, what was read, what is allowed."""
+#: What is allowed, in the words of a settings file, by pydantic's type of error.
+_ALLOWED = {
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing", "finite_number"), "a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
+    **dict.fromkeys(("tuple_type", "list_type", "set_type", "frozen_set_type"), 'a list such as ["a", "b"]'),
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "a table of settings"),
+    "string_type": "a text",
+    "greater_than_equal": "at least {ge}",
+    "greater_than": "more than {gt}",
+    "less_than_equal": "at most {le}",
+    "less_than": "less than {lt}",
+}
+
+#: The same where a variable holds it.
+_ALLOWED_IN_VARIABLES = {
+    'a list such as ["a", "b"]': 'a JSON list such as ["a","b"]',
+    "a table of settings": "a JSON object, or one variable for each key",
+}
+
+
+def _explain(path: Path | None, overrides: dict[str, Any], error: Any) -> str:
+    """One line for one mistake: where it is, the key, what was read, what is allowed."""
     key = ".".join(str(part) for part in error["loc"])
-    allowed = error["msg"].removeprefix("Value error, ")
-    variable = ENV_PREFIX + key.upper().replace(".", ENV_DELIMITER)
-    if variable in os.environ:
-        source = f"environment: {variable}"
-    if not key:
+    allowed = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if not key:  # settings that contradict each other: the text has it all
+        source = _source(path, overrides, allowed.partition(": ")[0])
         return f"{source}: {allowed}"
+    source = _source(path, overrides, key)
     if error["type"] == "extra_forbidden":
         return f"{source}: {key}: no such setting; see docs/configuration.md for all of them"
+    if error["type"] in _ALLOWED:
+        allowed = _ALLOWED[error["type"]].format(**error.get("ctx", {}))
+    if source.startswith("environment"):
+        allowed = _ALLOWED_IN_VARIABLES.get(allowed, allowed)
     read = repr(error.get("input"))
-    if key.endswith("url") or "://" in read:  # it may hold a password
+    if _is_secret(error["loc"]) or re.search(r"://[^/]*@", read):
         read = "a value that is not shown"
-    return f"{source}: {key}: read {read}; allowed: {allowed[0].lower()}{allowed[1:]}"
+    place = source if source.startswith("--") else f"{source}: {key}"
+    return f"{place}: read {read}; allowed: {allowed}"
+
+
+def _source(path: Path | None, overrides: dict[str, Any], key: str) -> str:
+    """Where the value of a key comes from: the option, the variable, or the file."""
+    section, _, name = key.partition(".")
+    if name in overrides.get(section, {}):
+        return "--" + key.removeprefix("server.").replace(".", "-").replace("_", "-")
+    while key:  # a variable may hold a whole section
+        variable = ENV_PREFIX + key.upper().replace(".", ENV_DELIMITER)
+        if variable in os.environ:
+            return f"environment: {variable}"
+        key = key.rpartition(".")[0]
+    return str(path) if path else "settings"
+
+
+def _is_secret(location: tuple[str | int, ...]) -> bool:
+    """Whether what is there may hold a secret."""
+    annotation: Any = Settings
+    for part in location:
+        fields = getattr(annotation, "model_fields", {})
+        annotation = fields[part].annotation if part in fields else annotation
+    return _holds_secret(annotation)
+
+
+def _holds_secret(annotation: Any) -> bool:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return any(_holds_secret(field.annotation) for field in annotation.model_fields.values())
+    return annotation is SecretStr or any(_holds_secret(part) for part in get_args(annotation))

@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 
 #: Redis URL schemes that connect.py knows.
 REDIS_SCHEMES = ("redis", "rediss", "unix")
 
+#: An Origin header as browsers write it; "null" is a page from a file.
+_ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^/?#@\sA-Z]+")
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _http_url(value: str) -> str:
+    if value and not re.fullmatch(r"https?://\S+", value):
+        raise ValueError("a URL that begins with http:// or https://, or nothing")
+    return value
+
+
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
 
 
 class ServerSettings(_Section):
@@ -34,6 +55,17 @@ class ServerSettings(_Section):
     drain_seconds: float = Field(10.0, ge=0, le=3600, description="closing all sessions is spread over this")
     demo_page: bool = Field(False, description="serve the demo page at /")
 
+    @field_validator("allowed_origins")
+    @classmethod
+    def _as_browsers_write_them(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"origins as browsers send them, such as https://www.example.com or "
+                    f'http://localhost:3000 (scheme, host, port, all lower case), or "*"; {origin!r} is none'
+                )
+        return value
+
 
 class RedisSettings(_Section):
     """The Redis that holds the streams."""
@@ -42,9 +74,7 @@ class RedisSettings(_Section):
         SecretStr("redis://127.0.0.1:6379/0"),
         description="redis://, rediss:// or unix:// URL; may hold a password",
     )
-    key_prefix: str = Field(
-        "", pattern=r"^[^{}]*$", description="stands before every channel in the stream's key; without braces"
-    )
+    key_prefix: str = Field("", description="stands before every channel in the stream's key; without braces")
     timeout_seconds: float = Field(
         1.5,
         gt=0,
@@ -71,9 +101,24 @@ class RedisSettings(_Section):
     @field_validator("url")
     @classmethod
     def _known_scheme(cls, value: SecretStr) -> SecretStr:
-        scheme = urlsplit(value.get_secret_value()).scheme
-        if scheme not in REDIS_SCHEMES:
+        try:
+            parts = urlsplit(value.get_secret_value())
+            _ = parts.port
+        except ValueError:
+            raise ValueError(
+                "a URL with a host, and a port up to 65535, such as redis://host:6379/0"
+            ) from None
+        if parts.scheme not in REDIS_SCHEMES:
             raise ValueError(f"a URL that begins with one of {', '.join(s + '://' for s in REDIS_SCHEMES)}")
+        if parts.scheme != "unix" and not re.fullmatch(r"/?\d*", parts.path):
+            raise ValueError("a URL whose path is the number of a database, such as redis://host:6379/0")
+        return value
+
+    @field_validator("key_prefix")
+    @classmethod
+    def _without_braces(cls, value: str) -> str:
+        if "{" in value or "}" in value:
+            raise ValueError("a text without { and }")
         return value
 
 
@@ -143,9 +188,7 @@ class TokenSettings(_Section):
     public_key_files: tuple[Path, ...] = Field(
         (), description="PEM files of public keys: RSA (RS), elliptic curve (ES), Ed25519 (EdDSA)"
     )
-    jwks_url: str = Field(
-        "", pattern=r"^(https?://\S+)?$", description="where more public keys are; empty: none"
-    )
+    jwks_url: HttpUrl = Field("", description="where more public keys are; empty: none")
     jwks_seconds: float = Field(
         300, ge=1, le=86_400, description="keys of jwks_url are fetched anew after so long"
     )
@@ -181,15 +224,9 @@ class PresenceSettings(_Section):
 class HookSettings(_Section):
     """Questions to the application's back end; see docs/identity.md. Empty: not asked."""
 
-    connect_url: str = Field(
-        "", pattern=r"^(https?://\S+)?$", description="asked who a client without token is"
-    )
-    subscribe_url: str = Field(
-        "", pattern=r"^(https?://\S+)?$", description="asked in namespaces with subscribe_hook"
-    )
-    publish_url: str = Field(
-        "", pattern=r"^(https?://\S+)?$", description="asked in namespaces with publish_hook"
-    )
+    connect_url: HttpUrl = Field("", description="asked who a client without token is")
+    subscribe_url: HttpUrl = Field("", description="asked in namespaces with subscribe_hook")
+    publish_url: HttpUrl = Field("", description="asked in namespaces with publish_hook")
     secret: SecretStr = Field(SecretStr(""), description="sent as `Authorization: Bearer …`")
     timeout_seconds: float = Field(1.0, gt=0, le=10, description="an answer later than this counts as none")
     retries: int = Field(1, ge=0, le=5, description="further tries after a failure, within the retry budget")

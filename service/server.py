@@ -1,4 +1,4 @@
-"""The life of a process: serve, be unready, drain, shut down. And of several, with `--workers`."""
+"""The life of a process: serve, be unready, drain, shut down."""
 
 from __future__ import annotations
 
@@ -6,22 +6,21 @@ import asyncio
 import contextlib
 import logging
 import multiprocessing
-import multiprocessing.connection
 import resource
 import signal
 import socket
 import sys
-import time
 from collections.abc import Iterator
-from multiprocessing.context import SpawnProcess
 from types import FrameType
 from typing import Protocol, cast, runtime_checkable
 
 import uvicorn
 
+from service import workers
 from service.app import Node, build_admin_app, build_public_app
 from service.config import Settings
 from service.drain import Closable, drain
+from service.errors import StreamgateError
 from service.sections import ServerSettings
 from service.transports.handshake import HandshakeProtocol
 from service.transports.http import HttpProtocol
@@ -31,6 +30,9 @@ logger = logging.getLogger(__name__)
 #: Seconds that sessions have to end after the last wave; then they are cut off. A client that never
 #: reads must not hold the process.
 GRACE = 6
+
+#: Seconds beyond all that before a worker is killed.
+MARGIN = 5
 
 
 @runtime_checkable
@@ -91,10 +93,6 @@ class _Server(uvicorn.Server):
                 connection.transport.abort()
 
 
-#: Seconds before a worker that died is replaced: one that dies at once must not take the machine.
-RESTART_SECONDS = 1.0
-
-
 class _AdminServer(uvicorn.Server):
     """Probes and metrics; it answers until the node has drained, and hears no signals."""
 
@@ -103,7 +101,11 @@ class _AdminServer(uvicorn.Server):
         yield
 
 
-def _listen(host: str, port: int, *, shared: bool) -> socket.socket:
+class _CannotListen(StreamgateError):
+    """An address cannot be listened on; the text names it and the setting."""
+
+
+def _listen(host: str, port: int, option: str, *, shared: bool = False) -> socket.socket:
     """A bound socket; `shared` by several processes, among which the kernel spreads connections."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
@@ -112,10 +114,22 @@ def _listen(host: str, port: int, *, shared: bool) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         sock.bind((host, port))
-    except OSError:
+        if not shared:  # a port can be bound twice before somebody listens
+            sock.listen()
+    except OSError as exc:
         sock.close()
-        raise
+        raise _CannotListen(f"cannot listen on {host}:{port} ({option}): {exc.strerror}") from None
     return sock
+
+
+def _listen_public(server: ServerSettings, *, shared: bool) -> socket.socket:
+    return _listen(server.host, server.port, "server.host and server.port: --host, --port", shared=shared)
+
+
+def _listen_admin(server: ServerSettings, index: int) -> socket.socket:
+    port = server.admin_port + index if server.admin_port else 0
+    option = f"server.admin_port + {index}, for worker {index}" if index else "server.admin_port"
+    return _listen(server.admin_host, port, f"{option}: --admin-port")
 
 
 async def _serve(settings: Settings, public: socket.socket, admin: socket.socket) -> None:
@@ -168,13 +182,12 @@ def _run_node(settings: Settings, index: int, *, shared: bool) -> int:
     # The parser's "connection closed" for each connection.
     logging.getLogger("websockets").setLevel(logging.WARNING)
     _raise_nofile()
-    server = settings.server
     try:
-        public = _listen(server.host, server.port, shared=shared)
-        admin = _listen(server.admin_host, _admin_port(server, index), shared=False)
-    except OSError as exc:
-        sys.stderr.write(f"streamgate: cannot listen: {exc.strerror}: {_where(server, index)}\n")
-        return 1
+        public = _listen_public(settings.server, shared=shared)
+        admin = _listen_admin(settings.server, index)
+    except _CannotListen as exc:
+        sys.stderr.write(f"streamgate: {exc}\n")
+        return workers.CANNOT_START
     host, port = public.getsockname()[:2]
     admin_host, admin_port = admin.getsockname()[:2]
     logger.info(
@@ -191,72 +204,24 @@ def _run_node(settings: Settings, index: int, *, shared: bool) -> int:
     return 0
 
 
-def _admin_port(server: ServerSettings, index: int) -> int:
-    return server.admin_port + index if server.admin_port else 0
-
-
-def _where(server: ServerSettings, index: int) -> str:
-    admin_port = _admin_port(server, index)
-    return (
-        f"{server.host}:{server.port} (server.port) and {server.admin_host}:{admin_port} (server.admin_port)"
-    )
-
-
 def run(settings: Settings) -> int:
     """Serve until a signal ends it; returns the exit status."""
-    if settings.server.workers == 1:
+    server = settings.server
+    if server.workers == 1:
         return _run_node(settings, 0, shared=False)
-    return _run_workers(settings)
+    # Keeps the port for as long as any worker may want it; never listens itself.
+    try:
+        keeper = _listen_public(server, shared=True)
+    except _CannotListen as exc:
+        sys.stderr.write(f"streamgate: {exc}\n")
+        return workers.CANNOT_START
+    port = keeper.getsockname()[1]
+    settings = settings.model_copy(update={"server": server.model_copy(update={"port": port})})
+    patience = server.settle_seconds + server.drain_seconds + GRACE + MARGIN
+    with keeper:
+        return workers.supervise(_worker, (settings,), server.workers, patience)
 
 
 def _worker(settings: Settings, index: int) -> None:
+    workers.can_be_stopped()
     sys.exit(_run_node(settings, index, shared=True))
-
-
-def _run_workers(settings: Settings) -> int:
-    """Whole nodes on one port, one process each; one that dies is replaced."""
-    server = settings.server
-    try:
-        # Keeps the port for as long as any worker may want it; never listens itself.
-        keeper = _listen(server.host, server.port, shared=True)
-    except OSError as exc:
-        sys.stderr.write(f"streamgate: cannot listen: {exc.strerror}: {_where(server, 0)}\n")
-        return 1
-    port = keeper.getsockname()[1]
-    settings = settings.model_copy(update={"server": server.model_copy(update={"port": port})})
-    context = multiprocessing.get_context("spawn")
-    stopping: list[int] = []
-
-    def start(index: int) -> SpawnProcess:
-        process = context.Process(target=_worker, args=(settings, index), name=f"streamgate-{index}")
-        process.start()
-        return process
-
-    workers: list[SpawnProcess] = []
-
-    def stop(sig: int, frame: FrameType | None) -> None:
-        stopping.append(sig)
-        for process in workers:
-            if process.is_alive() and process.pid is not None:
-                process.terminate()
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    workers += [start(index) for index in range(server.workers)]
-    status = 0
-    while any(process.is_alive() for process in workers):
-        multiprocessing.connection.wait([process.sentinel for process in workers if process.is_alive()])
-        for index, process in enumerate(workers):
-            if process.is_alive() or stopping:
-                continue
-            if process.exitcode == 1:  # it has said why it cannot start
-                status = 1
-                stop(signal.SIGTERM, None)
-            else:
-                sys.stderr.write(
-                    f"streamgate: worker {index} ended with {process.exitcode}; starting another\n"
-                )
-                time.sleep(RESTART_SECONDS)
-                workers[index] = start(index)
-    keeper.close()
-    return status

@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import re
+import subprocess
 import sys
 import uuid
 from pathlib import Path
@@ -16,6 +18,7 @@ from service.tools import demo
 from tests.support.processes import free_port
 from tests.support.redis_process import RedisProcess
 
+_ROOT = Path(__file__).parents[2]
 COMMANDS = ("serve", "demo", "publish", "subscribe", "replay", "token", "check")
 
 
@@ -127,6 +130,18 @@ def test_ctrl_c_is_quiet(
     monkeypatch.setattr(demo, "run", interrupted)
     assert cli.main(["demo"]) == 130
     assert capsys.readouterr() == ("", "")
+
+
+def test_ctrl_c_during_imports_is_quiet(tmp_path: Path) -> None:
+    """They take a while, and no traceback tells of it: neither `python -m service` nor `streamgate`."""
+    (tmp_path / "typer.py").write_text(
+        "import os, signal\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\nexcept BaseException:\n    pass\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(tmp_path), str(_ROOT)))}
+    script = "import sys; from service.__main__ import main; sys.exit(main())"
+    for start in (["-m", "service", "check"], ["-c", script, "check"]):
+        ended = subprocess.run([sys.executable, *start], env=environment, cwd=tmp_path, capture_output=True)
+        assert (ended.returncode, ended.stdout, ended.stderr) == (130, b"", b"")
 
 
 # publish

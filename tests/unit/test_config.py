@@ -107,8 +107,8 @@ def test_settings_are_frozen() -> None:
     ("text", "key", "read", "allowed"),
     [
         ("[server]\nport = 70000", "server.port", "70000", "65535"),
-        ('[server]\nport = "http"', "server.port", "'http'", "integer"),
-        ("[server]\nworkers = 0", "server.workers", "0", "greater than or equal to 1"),
+        ('[server]\nport = "http"', "server.port", "'http'", "a whole number"),
+        ("[server]\nworkers = 0", "server.workers", "0", "at least 1"),
         ("[limits]\nconnections = 0", "limits.connections", "0", "1"),
         ("[limits]\noutbox_bytes = 1", "limits.outbox_bytes", "1", "4096"),
         ("[client]\nping_seconds = -1", "client.ping_seconds", "-1", "1"),
@@ -121,8 +121,25 @@ def test_settings_are_frozen() -> None:
             "'anonymous', 'authenticated', 'token' or 'nobody'",
         ),
         ("[namespaces.n]\ncoalesce_ms = 60000", "namespaces.n.coalesce_ms", "60000", "1000"),
-        ("default_namespace = 5", "default_namespace", "5", "string"),
-        ("server = 5", "server", "5", "dictionary"),
+        ("default_namespace = 5", "default_namespace", "5", "a text"),
+        ('[limits]\nconnections = "many"', "limits.connections", "'many'", "a whole number"),
+        ("[limits]\ncommands_per_second = 0", "limits.commands_per_second", "0", "more than 0"),
+        ("[server]\ndemo_page = 5", "server.demo_page", "5", "true or false"),
+        ('[redis]\nkey_prefix = "{a"', "redis.key_prefix", "'{a'", "a text without { and }"),
+        (
+            '[hooks]\nconnect_url = "ftp://x"',
+            "hooks.connect_url",
+            "'ftp://x'",
+            "begins with http:// or https://",
+        ),
+        (
+            '[server]\nallowed_origins = "https://x"',
+            "server.allowed_origins",
+            "'https://x'",
+            'a list such as ["a", "b"]',
+        ),
+        ('[namespaces.n]\nnumeric_fields = "a"', "namespaces.n.numeric_fields", "'a'", "a list such as"),
+        ("server = 5", "server", "5", "a table of settings"),
     ],
 )
 def test_a_wrong_value(text: str, key: str, read: str, allowed: str, file: Any) -> None:
@@ -173,6 +190,15 @@ def test_all_mistakes_at_once(file: Any) -> None:
             "[limits]\nmessage_bytes = 1000",
             "limits.message_bytes: read 1000; allowed: at least",
         ),
+        (
+            "[server]\nport = 9000",
+            "server.admin_port: read 9000; allowed: ports other than server.port (9000)",
+        ),
+        ("[server]\nport = 9003\nworkers = 4", "server.admin_port: read 9000; allowed: ports other than"),
+        (
+            "[server]\nadmin_port = 65535\nworkers = 2",
+            "server.admin_port: read 65535; allowed: at most 65534",
+        ),
     ],
 )
 def test_settings_that_contradict_each_other(text: str, says: str, file: Any) -> None:
@@ -200,13 +226,94 @@ def test_a_mistake_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _mistake().startswith("environment: STREAMGATE_SERVER__PORT: server.port: read 'http'; allowed: ")
 
 
-def test_an_environment_variable_that_is_no_json(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It says what could be there."""
-    monkeypatch.setenv("STREAMGATE_NAMESPACES", "{")
+@pytest.mark.parametrize(
+    ("name", "value", "key", "allowed"),
+    [
+        ("NAMESPACES", "{", "namespaces", "a JSON object, or one variable for each key"),
+        ("NAMESPACES", '{"n": {"mode": "x"}}', "namespaces.n.mode", "'log', 'latest' or 'sample'"),
+        (
+            "SERVER__ALLOWED_ORIGINS",
+            "https://a,https://b",
+            "server.allowed_origins",
+            'a JSON list such as ["a","b"]',
+        ),
+        ("SERVER__ALLOWED_ORIGINS", "[5]", "server.allowed_origins.0", "a text"),
+    ],
+)
+def test_lists_and_tables_in_the_environment(
+    name: str, value: str, key: str, allowed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are JSON; the variable that holds the mistake is named."""
+    monkeypatch.setenv(f"STREAMGATE_{name}", value)
     said = _mistake()
-    assert said.startswith("environment: ")
-    assert "namespaces" in said
-    assert "JSON" in said
+    assert said.startswith(f"environment: STREAMGATE_{name}: {key}: read ")
+    assert said.endswith(f"; allowed: {allowed}")
+
+
+def test_a_list_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the documentation has it."""
+    monkeypatch.setenv("STREAMGATE_SERVER__ALLOWED_ORIGINS", '["https://a.org","http://localhost:3000"]')
+    assert load().server.allowed_origins == ("https://a.org", "http://localhost:3000")
+
+
+def test_a_contradiction_names_its_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variable, here."""
+    monkeypatch.setenv("STREAMGATE_LIMITS__COMMANDS_BURST", "5")
+    assert _mistake().startswith(
+        "environment: STREAMGATE_LIMITS__COMMANDS_BURST: limits.commands_burst: read 5"
+    )
+
+
+def test_a_mistake_on_the_command_line(file: Any) -> None:
+    """The option is named."""
+    path = file("")
+    assert (
+        _mistake(path, {"server": {"admin_port": 70000}})
+        == "--admin-port: read 70000; allowed: at most 65535"
+    )
+    assert _mistake(path, {"redis": {"url": "x"}}).startswith("--redis-url: read a value that is not shown; ")
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "www.example.com",
+        "https://www.example.com/",
+        "https://Example.com",
+        "localhost:3000",
+        "",
+        "https://",
+        "*.com",
+    ],
+)
+def test_an_origin_that_could_never_match(origin: str, file: Any) -> None:
+    """Browsers send scheme, host and port; whoever writes something else is told."""
+    said = _mistake(file(f'[server]\nallowed_origins = ["*", "{origin}"]\n'))
+    assert "origins as browsers send them, such as https://www.example.com" in said
+    assert said.endswith(f"{origin!r} is none")
+
+
+@pytest.mark.parametrize(
+    "origin", ["*", "null", "https://a.org", "http://localhost:3000", "app://x", "http://[::1]:80"]
+)
+def test_origins(origin: str, file: Any) -> None:
+    """What browsers send, and any."""
+    assert load(file(f'[server]\nallowed_origins = ["{origin}"]\n')).server.allowed_origins == (origin,)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://127.0.0.1:abc",
+        "redis://127.0.0.1:99999",
+        "redis://[::1",
+        "redis://127.0.0.1/first",
+        "http://127.0.0.1",
+    ],
+)
+def test_a_wrong_redis_url(url: str) -> None:
+    """Told before anybody connects."""
+    assert "redis://" in _mistake(None, {"redis": {"url": url}}).partition("; allowed: a URL ")[2]
 
 
 @pytest.mark.parametrize(
@@ -264,6 +371,18 @@ def test_a_url_of_the_wrong_type_is_not_shown(file: Any) -> None:
     """Nor is a table that holds one."""
     assert "hunter2" not in _mistake(file('[redis]\nurl = ["redis://user:hunter2@host"]\n'))
     assert "hunter2" not in _mistake(file('redis = "redis://user:hunter2@host"\n'))
+
+
+def test_other_secrets_are_not_shown(file: Any) -> None:
+    """Keys and hooks' secrets of a wrong type, and URLs with a password."""
+    for text in (
+        '[tokens]\nhmac_secrets = "hunter2"',
+        '[tokens]\nhmac_secrets = [["hunter2"]]',
+        'tokens = "hunter2"',
+        '[api]\nkeys = "hunter2"',
+        '[hooks]\nconnect_url = "ftp://user:hunter2@host"',
+    ):
+        assert "hunter2" not in _mistake(file(text))
 
 
 def test_settings_do_not_show_the_password() -> None:
