@@ -43,7 +43,7 @@ from service.streams.rates import Rates
 from service.streams.tail import Tail
 from service.streams.trim import Trimmer
 from service.tasks import Tasks
-from service.transports.endpoint import websocket_endpoint
+from service.transports.endpoint import no_such_path, websocket_endpoint
 from service.transports.handshake import ADMISSION
 
 logger = logging.getLogger(__name__)
@@ -202,7 +202,10 @@ def build_public_app(node: Node) -> Starlette:
         async with node.running():
             yield {ADMISSION: node.admission.admit}
 
-    routes: list[Any] = [WebSocketRoute("/connection/websocket", websocket_endpoint(node.context))]
+    routes: list[Any] = [
+        WebSocketRoute("/connection/websocket", websocket_endpoint(node.context)),
+        WebSocketRoute("/{path:path}", no_such_path),
+    ]
     if node.settings.server.demo_page:
         routes.append(Route("/", page))
         routes.append(Mount("/static", StaticFiles(directory=WEB)))

@@ -6,6 +6,8 @@ A command's work lives elsewhere and is imported when the command runs, so that 
 from __future__ import annotations
 
 import asyncio
+import inspect
+import os
 import signal
 import sys
 from collections.abc import Coroutine, Sequence
@@ -13,10 +15,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 from redis.exceptions import RedisError
 
+from service import __version__
 from service import config as settings_file
-from service.channels import Namespace, parse
+from service.channels import parse
 from service.config import Settings
 from service.errors import CommandFailed, StreamgateError, Unavailable
 
@@ -33,6 +37,30 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"streamgate {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Real-time delivery of Redis streams to crowds, over WebSockets."""
+
+
+def _reflow_help() -> None:
+    """Typer keeps line breaks of docstrings, which are those of the source."""
+    for command in app.registered_commands:
+        paragraphs = (inspect.getdoc(command.callback) or "").split("\n\n")
+        command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
 
 Config = Annotated[
     Path | None,
@@ -63,6 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: without the program's name; None: those of this process.
     """
+    _reflow_help()
     try:
         code = app(
             args=None if arguments is None else list(arguments), standalone_mode=False, prog_name="streamgate"
@@ -74,19 +103,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except typer.Abort:
         return 128 + signal.SIGINT
     except typer.TyperException as exc:
-        text = exc.format_message()
-        if not text:
-            return exc.exit_code  # help was shown instead of a missing command
-        _complain(f"{text.rstrip('.')} (streamgate --help explains)")
+        if text := _wrong_usage(exc):  # else: help was shown instead of a missing command
+            _complain(text)
         return exc.exit_code
     except StreamgateError as exc:
         _complain(str(exc))
         return 1
+    except OSError as exc:
+        return _unwritten(exc)
     except Exception as exc:
         if sys.flags.dev_mode:
             raise
         _complain(f"{type(exc).__name__}: {exc} (a bug: python -X dev -m service shows where)")
         return 1
+
+
+def _wrong_usage(exc: typer.TyperException) -> str:
+    context = getattr(exc, "ctx", None)
+    command = "streamgate" if context is None else context.command_path
+    text = exc.format_message().rstrip(".")
+    if isinstance(exc.__cause__, ValidationError):
+        (error, *_) = exc.__cause__.errors()
+        text = text.removesuffix(error["msg"]) + f"read {error['input']!r}; "
+        text += f"allowed: {settings_file.allowed(error)}"
+    return text and f"{text} ({command} --help explains)"
+
+
+def _unwritten(exc: OSError) -> int:
+    """Without a file's name it is standard output that cannot be written."""
+    try:
+        sys.stdout.flush()
+    except OSError:  # what is still buffered must not complain again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(exc, BrokenPipeError):  # whoever read has enough (`… | head`)
+        return 0
+    _complain(f"{exc.filename or 'standard output'}: {exc.strerror or exc}")
+    return 1
 
 
 def _complain(text: str) -> None:
@@ -103,12 +155,14 @@ def _load(path: Path | None, redis_url: str | None = None, **server: object) -> 
 
 def _run(work: Coroutine[Any, Any, None], settings: Settings) -> None:
     """Run the work; what Redis answers becomes one line."""
-    from service.tools.check import describe, explain
+    from service.tools.reach import advise, describe, explain
 
     try:
         asyncio.run(work)
     except (RedisError, Unavailable, CommandFailed) as exc:
-        raise Failure(f"Redis at {describe(settings)}: {explain(exc)}") from None
+        advice = advise(exc)
+        text = f"Redis at {describe(settings)}: {explain(exc)}{'; ' if advice else ''}{advice}"
+        raise Failure(text) from None
 
 
 @app.command(
@@ -195,46 +249,10 @@ def publish(
     It is a plain XADD of one field named data, trimmed to the history of the channel's namespace.
     """
     settings = _load(config, redis_url)
-    namespace = _namespace(settings, channel)
-    import orjson
+    from service.tools.publish import append
 
-    data = (sys.stdin.read() if payload == "-" else payload).strip().encode(errors="surrogateescape")
-    try:
-        orjson.loads(data)
-    except orjson.JSONDecodeError as exc:
-        raise Failure(f"not valid JSON: {exc}; a text needs its quotes: '\"hello\"'") from None
-    if len(data) > settings.limits.publication_bytes:
-        limit = settings.limits.publication_bytes
-        raise Failure(f"{len(data)} bytes of JSON; allowed: {limit} (limits.publication_bytes)")
-
-    async def add() -> None:
-        from service.streams import connect
-
-        redis = connect.client(settings.redis)
-        try:
-            entry = await redis.xadd(
-                settings.redis.key_prefix + channel,
-                {"data": data},
-                maxlen=namespace.history_size or None,
-                approximate=True,
-            )
-        finally:
-            await redis.aclose()
-        typer.echo(entry.decode() if isinstance(entry, bytes) else entry)
-
-    _run(add(), settings)
-
-
-def _namespace(settings: Settings, channel: str) -> Namespace:
-    try:
-        parse(channel)
-    except ValueError as exc:
-        raise Failure(f"{channel!r} is no channel: {exc}") from None
-    namespace = settings.namespace_of(channel)
-    if namespace is None:
-        known = ", ".join(f"{name}:…" for name in settings.namespaces)
-        raise Failure(f"{channel!r} is in no configured namespace; there are {known or 'none'}")
-    return namespace
+    data = sys.stdin.buffer.read() if payload == "-" else payload.encode(errors="surrogateescape")
+    _run(append(channel, data.strip(), settings), settings)
 
 
 @app.command(
@@ -287,7 +305,11 @@ def _speed(text: str) -> float | None:
 def replay(
     file: Annotated[
         Path,
-        typer.Argument(metavar="FILE", help="CSV or JSON lines with ts_ms, or a match file; also with .gz."),
+        typer.Argument(
+            metavar="FILE",
+            help="CSV or JSON lines with ts_ms, or a match file; also with .gz. "
+            "- is standard input, CSV or JSON lines.",
+        ),
     ],
     speed: Annotated[
         str, typer.Option(metavar="N|max", help="So many times faster than recorded, or as fast as Redis.")

@@ -244,25 +244,31 @@ _ALLOWED_IN_VARIABLES = {
 }
 
 
+def allowed(error: Any) -> str:
+    """What pydantic's error says is allowed."""
+    if error["type"] in _ALLOWED:
+        return _ALLOWED[error["type"]].format(**error.get("ctx", {}))
+    text: str = error["msg"]
+    return text.removeprefix("Value error, ").removeprefix("Input should be ")
+
+
 def _explain(path: Path | None, overrides: dict[str, Any], error: Any) -> str:
     """One line for one mistake: where it is, the key, what was read, what is allowed."""
     key = ".".join(str(part) for part in error["loc"])
-    allowed = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    words = allowed(error)
     if not key:  # settings that contradict each other: the text has it all
-        source = _source(path, overrides, allowed.partition(": ")[0])
-        return f"{source}: {allowed}"
+        source = _source(path, overrides, words.partition(": ")[0])
+        return f"{source}: {words}"
     source = _source(path, overrides, key)
     if error["type"] == "extra_forbidden":
         return f"{source}: {key}: no such setting; see docs/configuration.md for all of them"
-    if error["type"] in _ALLOWED:
-        allowed = _ALLOWED[error["type"]].format(**error.get("ctx", {}))
     if source.startswith("environment"):
-        allowed = _ALLOWED_IN_VARIABLES.get(allowed, allowed)
+        words = _ALLOWED_IN_VARIABLES.get(words, words)
     read = repr(error.get("input"))
     if _is_secret(error["loc"]) or re.search(r"://[^/]*@", read):
         read = "a value that is not shown"
     place = source if source.startswith("--") else f"{source}: {key}"
-    return f"{place}: read {read}; allowed: {allowed}"
+    return f"{place}: read {read}; allowed: {words}"
 
 
 def _source(path: Path | None, overrides: dict[str, Any], key: str) -> str:

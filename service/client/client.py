@@ -31,6 +31,7 @@ from service.client.events import (
     Refused,
     Subscribed,
     Unsubscribed,
+    Waiting,
 )
 from service.client.session import Call, Session, Subscription, decode, explain, publication, retry_after
 
@@ -207,7 +208,9 @@ class Client:
                     max_size=MAX_MESSAGE_BYTES,
                 )
             except InvalidURI as exc:
-                raise ConnectionFailed(str(exc)) from None
+                raise ConnectionFailed(f"no WebSocket URL: {exc.msg}") from None
+            except ValueError as exc:  # from the standard library's parser of URLs
+                raise ConnectionFailed(f"no WebSocket URL: {exc}") from None
             except (OSError, InvalidHandshake, TimeoutError) as exc:
                 reason, least = explain(exc), retry_after(exc)
             else:
@@ -337,6 +340,7 @@ class Client:
 
     def _on_subscribe_refused(self, subscription: Subscription, refusal: Refused) -> None:
         if refusal.temporary:
+            self._emit(Waiting(subscription.channel, refusal.code, refusal.message))
             ceiling = min(MAX_DELAY_SECONDS, MIN_DELAY_SECONDS * 2**subscription.attempts)
             subscription.attempts += 1
             delay = random.uniform(0, ceiling)

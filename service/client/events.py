@@ -96,4 +96,13 @@ class Unsubscribed:
     reason: str
 
 
-Event = Publication | Connected | Connecting | Subscribed | Unsubscribed
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The server cannot subscribe now; it is asked again."""
+
+    channel: str
+    code: int
+    reason: str
+
+
+Event = Publication | Connected | Connecting | Subscribed | Unsubscribed | Waiting

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import ssl
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,7 +93,13 @@ def publication(channel: str, raw: dict[str, Any]) -> Publication:
 def explain(exc: Exception) -> str:
     """Why a connection did not come about, in a few words."""
     if isinstance(exc, InvalidStatus):
-        return f"the server answered HTTP {exc.response.status_code}"
+        status = exc.response.status_code
+        hint = "; the path is /connection/websocket" if status == 404 else ""
+        return f"the server answered HTTP {status}{hint}"
+    if isinstance(exc, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {exc.verify_message}"
+    if isinstance(exc, ssl.SSLError):
+        return "no TLS connection; without TLS the URL begins with ws://"
     if isinstance(exc, TimeoutError):
         return "no answer in time"
     if isinstance(exc, OSError) and (exc.errno or 0) > 0:

@@ -10,11 +10,14 @@ import csv
 import gzip
 import io
 import json
+import math
 import re
+import sys
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from string import Formatter
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import orjson
 
@@ -25,6 +28,9 @@ from service.feeds.record import Record
 #: The JSON grammar of numbers: such a CSV value is passed on as it is written, digit by digit.
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,17})(?:\.\d{1,18})?")
 
+#: The name of standard input.
+STDIN = Path("-")
+
 #: The field that holds a row's time.
 TIME_FIELD = "ts_ms"
 
@@ -33,7 +39,8 @@ def read(path: Path, template: str | None = None) -> Iterator[Record]:
     """The records of a file, in its order.
 
     Args:
-        path: `*.csv`, `*.jsonl` or a match file `*.json`, each also with `.gz`.
+        path: `*.csv`, `*.jsonl` or a match file `*.json`, each also with `.gz`; `-` is standard input,
+            CSV or JSON lines.
         template: makes a row's channel; None: guessed from the fields.
 
     Raises:
@@ -48,19 +55,22 @@ def read(path: Path, template: str | None = None) -> Iterator[Record]:
             elif kind == "jsonl":
                 yield from _read_jsonl(text, template)
             else:
-                yield from worldcup.replay(worldcup.parse(text.read()), template or "scores:{game}")
-        except (EOFError, gzip.BadGzipFile) as exc:
-            raise ValueError(f"not a whole gzip file: {exc}") from None
-        except UnicodeDecodeError as exc:
-            raise ValueError(f"not UTF-8 text: {exc.reason}") from None
+                yield from worldcup.replay(worldcup.parse(_decoded(text.read())), template or "scores:{game}")
+        except EOFError:
+            raise ValueError("ends early (cut off?)") from None
+        except (gzip.BadGzipFile, zlib.error) as exc:
+            raise ValueError(f"not a gzip file, or a damaged one: {exc}") from None
 
 
 def count(path: Path) -> int | None:
-    """How many rows a file has, to show progress against; None for a match file."""
-    if _kind(path) == "json":
+    """How many rows a file has, to show progress against; None where that cannot be known."""
+    if path == STDIN or _kind(path) == "json":
         return None
-    with _open(path) as text:
-        lines = sum(1 for line in text if line.strip())
+    try:
+        with _open(path) as text:
+            lines = sum(1 for line in text if line.strip())
+    except (EOFError, gzip.BadGzipFile, zlib.error):  # told when it is read
+        return None
     return lines - (1 if _kind(path) == "csv" else 0)
 
 
@@ -81,6 +91,11 @@ def guess_template(fields: Mapping[str, Any]) -> str:
 
 
 def _kind(path: Path) -> str:
+    if path == STDIN:
+        # Typed as BinaryIO, which has no peek; it is a BufferedReader.
+        return "jsonl" if cast(io.BufferedReader, sys.stdin.buffer).peek(1)[:1] == b"{" else "csv"
+    if path.is_dir():
+        raise IsADirectoryError
     suffixes = [suffix for suffix in path.suffixes if suffix != ".gz"]
     kind = suffixes[-1].removeprefix(".") if suffixes else ""
     if kind == "ndjson":
@@ -91,10 +106,31 @@ def _kind(path: Path) -> str:
 
 
 def _open(path: Path) -> TextIO:
+    # What is no UTF-8 gets through to whoever knows the number of the line.
+    if path == STDIN:
+        return io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", errors="surrogateescape", newline="")
     if path.suffix == ".gz":
         # Opened here, so that a missing file is an OSError that names it, before gzip reads a byte.
-        return io.TextIOWrapper(gzip.open(path, "rb"), encoding="utf-8", newline="")
-    return path.open(encoding="utf-8", newline="")
+        return io.TextIOWrapper(gzip.open(path, "rb"), encoding="utf-8", errors="surrogateescape", newline="")
+    return path.open(encoding="utf-8", errors="surrogateescape", newline="")
+
+
+def _decoded(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("not UTF-8 text") from None
+    return text
+
+
+def _time(value: Any) -> float:
+    try:
+        at = float(value)
+    except (TypeError, ValueError):
+        at = math.nan
+    if not math.isfinite(at):
+        raise ValueError(f"{TIME_FIELD}: read {value!r}; allowed: milliseconds, a number")
+    return at
 
 
 class _Channel:
@@ -116,7 +152,10 @@ class _Channel:
         channel = self._known.get(values)
         if channel is None:
             channel = self._template.format(**dict(zip(self._names, values, strict=True)))
-            channels.parse(channel)
+            try:
+                channels.parse(channel)
+            except ValueError as exc:
+                raise ValueError(f"channel {channel!r}: {exc}") from None
             self._known[values] = channel
         return channel
 
@@ -124,7 +163,7 @@ class _Channel:
 def _read_csv(text: TextIO, template: str | None) -> Iterator[Record]:
     rows = csv.reader(text, strict=True)
     try:
-        header = next(rows, [])
+        header = [_decoded(name) for name in next(rows, [])]
         if TIME_FIELD not in header:
             raise ValueError(f"line 1: no column {TIME_FIELD}; found {', '.join(header) or 'nothing'}")
         if len(set(header)) != len(header):
@@ -141,9 +180,7 @@ def _read_csv(text: TextIO, template: str | None) -> Iterator[Record]:
             row = dict(zip(header, values, strict=True))
             pairs = [name + _literal(value) for name, value in zip(names, values, strict=True)]
             data = "{" + ",".join(pairs) + "}"
-            yield Record(float(values[time_index]), channel.of(row), data.encode())
-    except UnicodeDecodeError:
-        raise  # the reader is lines ahead of the row
+            yield Record(_time(values[time_index]), channel.of(row), _decoded(data).encode())
     except (ValueError, csv.Error) as exc:
         raise ValueError(_located(exc, rows.line_num)) from None
 
@@ -159,14 +196,14 @@ def _read_jsonl(text: TextIO, template: str | None) -> Iterator[Record]:
         if not stripped:
             continue
         try:
-            row = orjson.loads(stripped)
+            row = orjson.loads(_decoded(stripped))
             if not isinstance(row, dict):
                 raise ValueError("not a JSON object")
             if TIME_FIELD not in row:
                 raise ValueError(f"no field {TIME_FIELD}; found {', '.join(row) or 'nothing'}")
             if channel is None:
                 channel = _Channel(template or guess_template(row), row)
-            yield Record(float(row[TIME_FIELD]), channel.of(row), stripped.encode())
+            yield Record(_time(row[TIME_FIELD]), channel.of(row), stripped.encode())
         except KeyError as exc:
             raise ValueError(_located(f"no field {exc.args[0]}", number)) from None
         except (ValueError, TypeError) as exc:

@@ -94,6 +94,8 @@ class Tail:
         self._wake = asyncio.Event()
         self._link: Link | None = None
         self._log_limit = OncePer(60.0)
+        # Whether the log says that Redis is away.
+        self._told_away = False
 
     @property
     def connected(self) -> bool:
@@ -174,7 +176,8 @@ class Tail:
             except Unavailable as exc:
                 self._metrics.redis_errors.labels("tail").inc()
                 if self._log_limit.allows("redis"):
-                    logger.warning("the tail has no Redis: %s", exc)
+                    logger.warning("no connection to Redis; clients stay connected, and wait: %s", exc)
+                    self._told_away = True
             except Exception:  # a fault of ours: a new connection reads on from the cursors
                 logger.exception("the tail failed, and begins anew")
             await asyncio.sleep(backoff.next())
@@ -195,6 +198,11 @@ class Tail:
             self._metrics.tail_connected.set(1)
             stack.callback(self._disconnected)
             backoff.reset()
+            if self._told_away:
+                self._told_away = False
+                logger.info(
+                    "connected to Redis again; %d channels go on where they were", len(self._followed)
+                )
             sweeper = asyncio.create_task(sweep.run(self._followed))
             stack.push_async_callback(_cancel, sweeper)
             await self._read_loop(link, sweep)
@@ -307,7 +315,12 @@ class Tail:
             return
         self._metrics.gaps.labels(followed.label).inc()
         if self._log_limit.allows(followed.channel):
-            logger.warning("channel %s: entries are missing; on from %d-%d", followed.channel, *start.cursor)
+            logger.warning(
+                "channel %s: entries were removed from its stream before this node read them; "
+                "its subscribers are told of the gap and go on after entry %d-%d",
+                followed.channel,
+                *start.cursor,
+            )
         self._sink.gap(followed.channel, start)
 
     def _deliver(self, followed: Followed, raw: list[RawEntry]) -> None:

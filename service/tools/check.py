@@ -6,12 +6,10 @@ namespace that is deleted again and expires by itself should that fail.
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
-from urllib.parse import urlsplit
 
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
@@ -23,6 +21,7 @@ from service.config import Settings
 from service.streams import connect
 from service.streams.keys import Keys
 from service.streams.lua import EPOCH
+from service.tools.reach import advise, describe, explain
 
 #: ok: fine. hint: could be better. warning: works, but read this. problem: fix it before serving.
 Level = Literal["ok", "hint", "warning", "problem"]
@@ -32,9 +31,6 @@ MIN_VERSION = (6, 2)
 
 #: Followed channels that fit into Redis' tracking table before it evicts; the server's default is 10^6.
 MIN_TRACKING_KEYS = 100_000
-
-#: `stream-node-max-bytes` above which many quiet channels cost noticeably more memory.
-SMALL_NODE_BYTES = 1024
 
 #: Seconds after which a probe's key is gone, should deleting it fail.
 _PROBE_TTL = 60
@@ -54,8 +50,10 @@ def check_settings(settings: Settings) -> list[Finding]:
     found = [Finding("ok", f"settings are valid; namespaces: {modes or 'none'}")]
     if not settings.namespaces:
         found.append(Finding("problem", "no namespace: no channel exists", "add a [namespaces.NAME] table"))
+    shipped = Settings().namespaces
     for name, namespace in settings.namespaces.items():
-        if not namespace.history_size and not namespace.history_ttl:
+        # As shipped, scores is not trimmed on purpose.
+        if not namespace.history_size and not namespace.history_ttl and namespace != shipped.get(name):
             found.append(
                 Finding(
                     "hint",
@@ -103,7 +101,7 @@ async def check_redis(settings: Settings) -> list[Finding]:
         await redis.ping()
     except (RedisError, OSError, TimeoutError) as exc:
         await redis.aclose()
-        return [Finding("problem", f"Redis at {place}: {explain(exc)}", "start it, or set redis.url")]
+        return [Finding("problem", f"Redis at {place}: {explain(exc)}", advise(exc))]
     try:
         found = [Finding("ok", f"Redis at {place} answers")]
         found += await _check_server(redis)
@@ -117,23 +115,6 @@ async def check_redis(settings: Settings) -> list[Finding]:
         ]
     finally:
         await redis.aclose()
-
-
-def describe(settings: Settings) -> str:
-    """Where Redis is, without user and password."""
-    parts = urlsplit(settings.redis.url.get_secret_value())
-    if parts.scheme == "unix":
-        return parts.path
-    return f"{parts.hostname or '127.0.0.1'}:{parts.port or 6379}"
-
-
-def explain(exc: BaseException) -> str:
-    """An error on the way to Redis in a few words, such as `connection refused`."""
-    text = str(exc).removeprefix(f"{type(exc).__name__}: ")
-    if number := re.search(r"\[Errno (\d+)\]|Error (\d+) connecting", text):
-        return os.strerror(int(number[1] or number[2])).lower()
-    text = re.sub(r"^Error -\d+ connecting to \S+\. ", "", text)
-    return (text or type(exc).__name__).rstrip(".")
 
 
 async def _check_server(redis: Redis) -> list[Finding]:
@@ -183,10 +164,7 @@ def _check_advisories(name: str, version: tuple[int, ...], *, valkey: bool) -> l
 
 
 async def _check_config(redis: Redis) -> list[Finding]:
-    names = (
-        *("maxmemory", "maxmemory-policy", "tracking-table-max-keys"),
-        *("stream-node-max-bytes", "appendonly"),
-    )
+    names = ("maxmemory", "maxmemory-policy", "tracking-table-max-keys", "appendonly", "save")
     values: dict[str, str] = {}
     try:
         for name in names:  # one by one: Redis 6.2 takes a single name
@@ -219,16 +197,8 @@ async def _check_config(redis: Redis) -> list[Finding]:
         found.append(Finding("warning", f"tracking-table-max-keys is only {tracking}", fix))
     else:
         found.append(Finding("ok", f"tracking-table-max-keys is {tracking or 'without bound'}"))
-    node_bytes = int(values.get("stream-node-max-bytes", "0"))
-    if node_bytes > SMALL_NODE_BYTES:
-        found.append(
-            Finding(
-                "hint",
-                f"stream-node-max-bytes is {node_bytes}: a quiet channel takes about that much memory",
-                f"with very many quiet channels: CONFIG SET stream-node-max-bytes {SMALL_NODE_BYTES}",
-            )
-        )
-    if values.get("appendonly") == "no":
+    # Whoever switched snapshots off as well knows that nothing outlives a restart.
+    if values.get("appendonly") == "no" and values.get("save"):
         found.append(
             Finding(
                 "hint", "appendonly is no: a restart loses the newest entries", "CONFIG SET appendonly yes"

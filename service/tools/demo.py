@@ -6,6 +6,8 @@ import asyncio
 import functools
 import os
 import random
+import shlex
+import shutil
 import signal
 import socket
 import sys
@@ -24,7 +26,7 @@ from service.feeds.writer import write
 from service.keeper import Kept
 from service.streams.embedded import EmbeddedRedis, free_port
 from service.streams.link import Link
-from service.tools.check import describe
+from service.tools.reach import advise, describe, explain
 
 #: The settings of the demo's node.
 SETTINGS = Path(__file__).parents[1] / "feeds" / "data" / "demo.toml"
@@ -77,6 +79,8 @@ def run(*, host: str, port: int, redis_url: str | None, verbose: bool) -> int:
             embedded = stack.enter_context(EmbeddedRedis(port=0))
             redis_url = embedded.url
         settings = config.load(SETTINGS, {"redis": {"url": redis_url}})
+        if embedded is None:
+            asyncio.run(_try_redis(settings))
         chosen = _choose_port(host, port)
         if chosen != port and port:
             console.print(f"[yellow]Port {port} is taken; using {chosen}.[/yellow]")
@@ -89,6 +93,17 @@ def run(*, host: str, port: int, redis_url: str | None, verbose: bool) -> int:
             pass  # before the loop had its own handler
         console.print("\n[dim]Stopping …[/dim]")
     return 0
+
+
+async def _try_redis(settings: Settings) -> None:
+    """Raise if it cannot be used; the node would only wait for it."""
+    try:
+        link = await Link.open(settings.redis)
+    except Unavailable as exc:
+        advice = advise(exc)
+        text = f"Redis at {describe(settings)}: {explain(exc)}{'; ' if advice else ''}{advice}"
+        raise DemoFailed(text) from None
+    link.close()
 
 
 def _choose_port(host: str, port: int) -> int:
@@ -232,8 +247,20 @@ def _greet(console: Console, node: _Node, settings: Settings, embedded: Embedded
         f"  Metrics    http://127.0.0.1:{node.admin_port}/metrics\n\n"
         "  Publish from another terminal:\n"
     )
+    streamgate, payload = _executable(), """'{"user":"me","text":"hello"}'"""
     if embedded is not None:
-        command = f"redis-cli -p {embedded.port} XADD chat:lobby '*' data "
-        console.print(f"    {command}" + """'{"user":"me","text":"hello"}'""", style="dim", markup=False)
-    console.print(f"    streamgate subscribe chat:lobby --url {websocket}", style="dim", markup=False)
+        command = f"{streamgate} publish chat:lobby {payload} --redis-url {embedded.url}"
+        if shutil.which("redis-cli"):
+            command = f"redis-cli -p {embedded.port} XADD chat:lobby '*' data {payload}"
+        console.print(f"    {command}", style="dim", markup=False)
+    console.print(f"    {streamgate} subscribe chat:lobby --url {websocket}", style="dim", markup=False)
     console.print("\n  [dim]Ctrl-C stops everything.[/dim]")
+
+
+def _executable() -> str:
+    """What to type for `streamgate` on this machine."""
+    script = Path(sys.argv[0])
+    if script.name != "streamgate":
+        return f"{shlex.quote(sys.executable)} -m service"
+    found = shutil.which("streamgate")
+    return "streamgate" if found and Path(found).samefile(script) else shlex.quote(str(script.absolute()))

@@ -52,7 +52,6 @@ async def play(
         CommandFailed: Redis refused an entry.
         Unavailable: Redis cannot be reached, or went away.
     """
-    started = time.monotonic()
     columns = (
         TextColumn("[bold]{task.description}"),
         BarColumn(),
@@ -61,31 +60,42 @@ async def play(
         TimeElapsedColumn(),
     )
     link = await Link.open(settings.redis)
+    started = time.monotonic()
     written = 0
+    whole = False
     try:
         total = files.count(path)
         records = itertools.islice(files.read(path, template), limit or None)
         console = Console(stderr=True, highlight=False)
         with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
             task = progress.add_task(path.name, total=min(total, limit) if total and limit else total)
-            written = await write(
+
+            def note_written(entries: int) -> None:
+                nonlocal written
+                written += entries
+                progress.advance(task, entries)
+
+            await write(
                 _noting_unknown(records, settings, lambda text: console.print(text, markup=False)),
                 link.call,
                 speed=speed,
                 key_prefix=settings.redis.key_prefix,
                 maxlen=functools.cache(lambda channel: _maxlen(settings, channel)),
-                on_batch=lambda entries: progress.advance(task, entries),
+                on_batch=note_written,
             )
+        whole = True
+    except IsADirectoryError:
+        raise ReplayFailed(f"{path}: a directory; name a file in it") from None
     except OSError as exc:
         raise ReplayFailed(f"{path}: cannot be read: {exc.strerror or exc}") from None
     except ValueError as exc:
         raise ReplayFailed(f"{path}: {exc}") from None
     finally:
         link.close()
-    seconds = time.monotonic() - started
-    sys.stderr.write(
-        f"{written:,} entries in {seconds:,.1f} s ({written / seconds if seconds else 0:,.0f}/s)\n"
-    )
+        if whole or written:  # also after Ctrl-C or an error
+            seconds = time.monotonic() - started
+            rate = written / seconds if seconds else 0
+            sys.stderr.write(f"{written:,} entries in {seconds:,.1f} s ({rate:,.0f}/s)\n")
 
 
 def _maxlen(settings: Settings, channel: str) -> int:

@@ -18,6 +18,7 @@ from service.client.events import (
     Refused,
     Subscribed,
     Unsubscribed,
+    Waiting,
 )
 
 
@@ -28,6 +29,7 @@ class _Printer:
         self._whole = whole
         self._left = count or -1
         self._lost = False
+        self._waiting: set[str] = set()  # channels whose absence has been told
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def __call__(self, event: Event) -> None:
@@ -41,8 +43,16 @@ class _Printer:
             case Connected() if self._lost:
                 self._lost = False
                 _tell("connected again")
-            case Subscribed(channel, _, True, False):
-                _tell(f"{channel}: recovered: false, publications were missed")
+            case Waiting(channel, code, reason) if channel not in self._waiting:
+                self._waiting.add(channel)
+                why = "the node has no Redis now" if code == 100 else reason
+                _tell(f"{channel}: {why} (error {code}); trying again")
+            case Subscribed(channel, _, was_recovering, recovered):
+                if channel in self._waiting:
+                    self._waiting.discard(channel)
+                    _tell(f"{channel}: subscribed")
+                if was_recovering and not recovered:
+                    _tell(f"{channel}: recovered: false, publications were missed")
             case Unsubscribed(channel, code, reason) if code < 2500:
                 _tell(f"{channel}: the server ended the subscription: {reason} ({code})")
             case _:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import cast
 from urllib.parse import urlsplit
@@ -11,9 +12,12 @@ from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocket
 
 from service.session.context import Context
+from service.streams.quiet import OncePer
 from service.transports.handshake import DETACH
 from service.transports.parsers import Parsers
 from service.transports.websocket import WebSocketConnection
+
+logger = logging.getLogger(__name__)
 
 #: What the JSON protocol calls itself; asked for by few clients.
 JSON_SUBPROTOCOL = "centrifuge-json"
@@ -45,12 +49,17 @@ def websocket_endpoint(context: Context) -> Callable[[WebSocket], Awaitable[None
     def take_over(transport: asyncio.Transport) -> WebSocketConnection:
         return WebSocketConnection(context, parsers, transport)
 
+    log_limit = OncePer(60.0)
+
     async def endpoint(websocket: WebSocket) -> None:
         headers = websocket.headers
-        if not origin_allowed(
-            headers.get("origin"), headers.get("host"), context.settings.server.allowed_origins
-        ):
+        origin = headers.get("origin")
+        if not origin_allowed(origin, headers.get("host"), context.settings.server.allowed_origins):
             context.metrics.admission_rejected.labels("origin").inc()
+            if log_limit.allows("origin"):  # one for all: a client may send any
+                logger.warning(
+                    "pages of %.200r may not connect; server.allowed_origins names those that may", origin
+                )
             await websocket.send_denial_response(PlainTextResponse("this origin may not connect\n", 403))
             return
         subprotocol = JSON_SUBPROTOCOL if JSON_SUBPROTOCOL in websocket.scope["subprotocols"] else None
@@ -58,3 +67,8 @@ def websocket_endpoint(context: Context) -> Callable[[WebSocket], Awaitable[None
         detach(take_over, subprotocol)
 
     return endpoint
+
+
+async def no_such_path(websocket: WebSocket) -> None:
+    """The endpoint of all other paths; Starlette would answer 403."""
+    await websocket.send_denial_response(PlainTextResponse("not found\n", 404))

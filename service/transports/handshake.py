@@ -97,6 +97,8 @@ class HandshakeProtocol(WebSocketsSansIOProtocol):
     async def send(self, message: ASGISendEvent) -> None:
         """As uvicorn does; after an accept, what came too early is parsed."""
         await super().send(message)
+        if message["type"] == "websocket.http.response.body" and self.close_sent:
+            self.handshake_complete = True  # uvicorn forgets it, and logs an error
         if self._early and self.handshake_complete and not self.disconnected:
             early, self._early = self._early, b""
             self.transport.resume_reading()

@@ -68,8 +68,11 @@ async def test_a_whole_run(
     async with await RawClient.open(node.port, f"/connection/websocket{query}") as raw:
         await raw.send(frame(_SECRET.encode(), masked=False))
         await raw.next_frame()
-    with pytest.raises(InvalidHandshake):
-        await dial(node.url + query, additional_headers={"Origin": f"http://{_SECRET}.example"})
+    for _ in range(2):
+        with pytest.raises(InvalidHandshake, match="403"):
+            await dial(node.url + query, additional_headers={"Origin": "http://other.example"})
+    with pytest.raises(InvalidHandshake, match="404"):
+        await dial(f"ws://127.0.0.1:{node.port}/other{query}")
     for port, path in (
         (node.port, "/"),
         (node.port, "/connection/websocket"),
@@ -94,6 +97,8 @@ async def test_a_whole_run(
     log = node.log
     assert log, "the run wrote nothing at all"
     assert _SECRET not in log, [line for line in log.splitlines() if _SECRET in line]
+    assert log.count("pages of 'http://other.example' may not connect; server.allowed_origins names") == 1
+    assert "uvicorn.error" not in log
     assert "token=" not in log
     assert "cf_connect" not in log
     assert "?" not in "".join(line for line in log.splitlines() if "/connection" in line)

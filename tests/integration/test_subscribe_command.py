@@ -12,9 +12,10 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
-from tests.support.node import NodeProcess
+from tests.support.node import NodeProcess, StartNode
 from tests.support.proxy import Proxy
-from tests.support.waiting import DEADLINE
+from tests.support.redis_process import StartRedis
+from tests.support.waiting import DEADLINE, eventually
 
 _ROOT = Path(__file__).parents[2]
 
@@ -117,6 +118,36 @@ async def test_refusals(node: NodeProcess, name: Callable[[str], str]) -> None:
             said = await line(process.stderr)
             assert said.startswith(f"streamgate: {channel}: {problem} (error ")
             assert await process.wait() == 1
+
+
+async def test_urls_that_lead_nowhere(node: NodeProcess) -> None:
+    """A wrong path and TLS where there is none are told by what to change."""
+    for url, said in (
+        (f"ws://127.0.0.1:{node.port}/ws", "the server answered HTTP 404; the path is /connection/websocket"),
+        (node.url.replace("ws:", "wss:"), "no TLS connection; without TLS the URL begins with ws://"),
+        (node.url.replace("ws:", "http:"), "no WebSocket URL: scheme isn't ws or wss"),
+    ):
+        async with subscribe("quotes:A", "--url", url) as process:
+            assert await line(process.stderr) == f"streamgate: {url}: {said}"
+            assert await process.wait() == 1
+
+
+async def test_a_node_without_redis(start_node: StartNode, start_redis: StartRedis) -> None:
+    """It is said once, and once more when it is over."""
+    redis_process = start_redis()
+    node = await start_node(redis_process.url)
+    redis_process.kill()
+
+    async def away() -> bool:
+        return not await node.ready()
+
+    await eventually(away, "the node has no Redis")
+    async with subscribe("log:x", "--url", node.url) as process:
+        said = await line(process.stderr)
+        assert said == "streamgate: log:x: the node has no Redis now (error 100); trying again"
+        redis_process.start()
+        assert await line(process.stderr) == "streamgate: log:x: subscribed"
+    assert "connected to Redis again; " in node.log
 
 
 async def test_ctrl_c_and_closed_pipes_are_clean(

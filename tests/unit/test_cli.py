@@ -1,5 +1,6 @@
 """cli: what is typed, what is answered, and how mistakes are told."""
 
+import gzip
 import io
 import json
 import os
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from redis import Redis as SyncRedis
 
-from service import cli, server
+from service import __version__, cli, server
 from service.config import Settings
 from service.tools import demo
 from tests.support.processes import free_port
@@ -44,6 +45,32 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         assert re.search(rf"Example.*streamgate {command}", text, re.DOTALL)
 
 
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """--version is one line."""
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"streamgate {__version__}\n"
+
+
+def test_help_is_reflowed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its lines end where the terminal does, not where those of the source do."""
+    assert cli.main(["serve", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "then from the defaults. SIGTERM (and Ctrl-C) drains" in text
+    (serve,) = [command for command in cli.app.registered_commands if command.callback is cli.serve]
+    assert "file, then from the defaults. SIGTERM" in (serve.help or "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux' device that is always full")
+@pytest.mark.parametrize("command", [["--help"], ["check"]])
+def test_output_that_cannot_be_written(command: list[str]) -> None:
+    """A full disk is no bug of ours."""
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "service", *command], cwd=_ROOT, stdout=full, stderr=subprocess.PIPE
+        )
+    assert (ended.returncode, ended.stderr) == (1, b"streamgate: standard output: No space left on device\n")
+
+
 def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     """A bare `streamgate` shows what there is, and is wrong usage."""
     assert cli.main([]) == 2
@@ -55,7 +82,8 @@ def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["nonsense"], "No such command 'nonsense'"),
         (["serve", "--nonsense"], "No such option: --nonsense"),
-        (["serve", "--port", "99999"], "Invalid value for '--port'"),
+        (["serve", "--port", "99999"], "Invalid value for '--port': read '99999'; allowed: at most 65535"),
+        (["demo", "--port", "x"], "Invalid value for '--port': read 'x'; allowed: a whole number"),
         (["publish", "quotes:A"], "Missing argument 'JSON'"),
         (["subscribe"], "Missing argument"),
     ],
@@ -64,7 +92,8 @@ def test_wrong_usage(capsys: pytest.CaptureFixture[str], arguments: list[str], p
     """Wrong usage is one line that points to the help, and exit code 2."""
     said = fails(capsys, *arguments, code=2)
     assert said.startswith(problem)
-    assert said.endswith("(streamgate --help explains)")
+    command = "streamgate" if arguments == ["nonsense"] else f"streamgate {arguments[0]}"
+    assert said.endswith(f"({command} --help explains)")
 
 
 def test_serve_gives_the_settings_to_the_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -161,7 +190,7 @@ def test_publish_appends_and_prints_the_id(
 def test_publish_reads_standard_input(monkeypatch: pytest.MonkeyPatch, redis_process: RedisProcess) -> None:
     """- takes the payload from a pipe."""
     channel = f"chat:{uuid.uuid4().hex}"
-    monkeypatch.setattr(sys, "stdin", io.StringIO('{"text":"é"}\n'))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO('{"text":"é"}\n'.encode())))
     assert cli.main(["publish", channel, "-", "--redis-url", redis_process.url]) == 0
     with SyncRedis.from_url(redis_process.url) as redis:
         ((_, fields),) = redis.xrange(channel)
@@ -187,6 +216,8 @@ def test_publish_trims_to_the_namespaces_history(redis_process: RedisProcess, tm
         ("quotes:A", "{price:1}", "not valid JSON: "),
         ("quotes:A", "hello", "not valid JSON: "),
         ("quotes:A", "NaN", "not valid JSON: "),
+        ("quotes:A", " ", "nothing to publish: the payload is empty"),
+        ("quotes:A", '"a\udcff"', "not UTF-8 text: invalid start byte at byte 3"),
         ("quotes:*", "1", "'quotes:*' is no channel: a channel name has no '*'"),
         ("quotes:", "1", "'quotes:' is no channel: "),
         ("qoutes:A", "1", "'qoutes:A' is in no configured namespace; there are quotes:…, scores:…, chat:…"),
@@ -211,7 +242,7 @@ def test_redis_that_is_not_there(
     port = free_port()
     arguments = [str(file) if word == "FILE" else word for word in command]
     said = fails(capsys, *arguments, "--redis-url", f"redis://:secret@127.0.0.1:{port}/0")
-    assert said == f"Redis at 127.0.0.1:{port}: connection refused"
+    assert said.startswith(f"Redis at 127.0.0.1:{port}: connection refused; start it, or name another one")
 
 
 # subscribe and replay; what they do with a node and a Redis is in tests/integration.
@@ -221,7 +252,8 @@ def test_redis_that_is_not_there(
     ("arguments", "problem"),
     [
         (["quotes:A", "--url", "ws://127.0.0.1:PORT/x"], "ws://127.0.0.1:PORT/x: connection refused"),
-        (["quotes:A", "--url", "http://127.0.0.1:PORT"], "http://127.0.0.1:PORT: "),
+        (["quotes:A", "--url", "http://127.0.0.1:PORT"], "http://127.0.0.1:PORT: no WebSocket URL: scheme"),
+        (["quotes:A", "--url", "ws://127.0.0.1:abc/x"], "ws://127.0.0.1:abc/x: no WebSocket URL: "),
         (["a b"], "'a b' is no channel: a channel name has no ' '"),
     ],
 )
@@ -238,8 +270,9 @@ def test_subscribe_refuses(capsys: pytest.CaptureFixture[str], arguments: list[s
         ("ts_ms,symbol,bid,ask\n1,A,1,2\n", ["--speed", "0"], "--speed: read '0'; allowed: "),
         ("ts_ms,symbol,bid,ask\n1,A,1,2\n", ["--speed", "fast"], "--speed: read 'fast'; allowed: "),
         ("symbol\nA\n", [], "FILE: line 1: no column ts_ms; found symbol"),
-        ("ts_ms,symbol\n1,A\nx,A\n", [], "FILE: line 3: could not convert"),
+        ("ts_ms,symbol\n1,A\nx,A\n", [], "FILE: line 3: ts_ms: read 'x'; allowed: milliseconds"),
         (None, [], "FILE: cannot be read: No such file or directory"),
+        ("", [], "FILE: line 1: no column ts_ms; found nothing"),
     ],
 )
 def test_replay_refuses(
@@ -256,6 +289,45 @@ def test_replay_refuses(
         file.write_text(text)
     said = fails(capsys, "replay", str(file), *options, "--redis-url", redis_process.url)
     assert said.startswith(problem.replace("FILE", str(file)))
+
+
+def test_replay_of_a_directory(
+    capsys: pytest.CaptureFixture[str], redis_process: RedisProcess, tmp_path: Path
+) -> None:
+    """Is told as such, and not by its name's end."""
+    said = fails(capsys, "replay", str(tmp_path), "--redis-url", redis_process.url)
+    assert said == f"{tmp_path}: a directory; name a file in it"
+
+
+def test_replay_of_half_a_file(
+    capsys: pytest.CaptureFixture[str], redis_process: RedisProcess, tmp_path: Path
+) -> None:
+    """What could be read is written and counted; then it is said that the file was cut off."""
+    symbol = uuid.uuid4().hex
+    rows = "".join(f"{at},{symbol},{uuid.uuid4()}\n" for at in range(5000))
+    file = tmp_path / "q.csv.gz"
+    file.write_bytes(gzip.compress(f"ts_ms,symbol,x\n{rows}".encode())[:-20_000])
+    arguments = ["replay", str(file), "--speed", "max", "--redis-url", redis_process.url]
+    assert cli.main(arguments) == 1
+    done, problem = capsys.readouterr().err.splitlines()
+    assert problem == f"streamgate: {file}: ends early (cut off?)"
+    with SyncRedis.from_url(redis_process.url) as redis:
+        (newest,) = redis.xrevrange(f"quotes:{symbol}", count=1)
+    written = int(done.partition(" entries")[0].replace(",", ""))
+    assert 0 < written == json.loads(newest[1][b"data"])["ts_ms"] + 1
+
+
+def test_replay_of_standard_input(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, redis_process: RedisProcess
+) -> None:
+    """CSV and JSON lines are told apart by how they begin."""
+    symbol = uuid.uuid4().hex
+    for text in (f"ts_ms,symbol\n1,{symbol}\n", json.dumps({"ts_ms": 1, "symbol": symbol}) + "\n"):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(text.encode()))))
+        assert cli.main(["replay", "-", "--redis-url", redis_process.url]) == 0
+    with SyncRedis.from_url(redis_process.url) as redis:
+        payloads = [json.loads(fields[b"data"]) for _, fields in redis.xrange(f"quotes:{symbol}")]
+    assert payloads == [{"ts_ms": 1, "symbol": symbol}] * 2
 
 
 def test_replay_reports(

@@ -98,13 +98,14 @@ def test_a_template_wins(tmp_path: Path) -> None:
         ("x.csv", "ts_ms,a\n1,2\n", "line 1: no channel for rows of ts_ms, a"),
         ("x.csv", "ts_ms,symbol,symbol\n1,2,3\n", "line 1: two columns have one name"),
         ("x.csv", "ts_ms,symbol\n1,A\n2\n", "line 3: 1 values for 2 columns"),
-        ("x.csv", "ts_ms,symbol\nnoon,A\n", "line 2: could not convert string to float: 'noon'"),
-        ("x.csv", "ts_ms,symbol\n1,A B\n", "line 2: a channel name has no ' '"),
+        ("x.csv", "ts_ms,symbol\nnoon,A\n", "line 2: ts_ms: read 'noon'; allowed: milliseconds"),
+        ("x.csv", "ts_ms,symbol\nnan,A\n", "line 2: ts_ms: read 'nan'; allowed: milliseconds"),
+        ("x.csv", "ts_ms,symbol\n1,A B\n", "line 2: channel 'quotes:A B': a channel name has no"),
         ("x.jsonl", "{}\n", "line 1: no field ts_ms; found nothing"),
         ("x.jsonl", "[1]\n", "line 1: not a JSON object"),
         ("x.jsonl", '{"ts_ms":1,"room":"a"}\n{"ts_ms":1}\n', "line 2: no field room"),
         ("x.jsonl", '{"ts_ms":1,"room":"a"}\nnonsense\n', "line 2: invalid literal"),
-        ("x.jsonl", '{"ts_ms":null,"room":"a"}\n', "line 1: float()"),
+        ("x.jsonl", '{"ts_ms":null,"room":"a"}\n', "line 1: ts_ms: read None; allowed: milliseconds"),
         ("x.json", "[]", 'not a match file: a JSON object with a list "matches"'),
         ("x.txt", "", "not a name that ends in .csv, .jsonl or .json"),
     ],
@@ -119,13 +120,21 @@ def test_a_broken_file_names_the_line(tmp_path: Path, name: str, text: str, prob
 def test_broken_bytes(tmp_path: Path) -> None:
     """Half a gzip file and text that is not UTF-8 are ValueErrors too."""
     half = tmp_path / "half.csv.gz"
-    half.write_bytes(gzip.compress((QUOTES * 1000).encode())[:-20])
-    with pytest.raises(ValueError, match=r"not a whole gzip file|line "):
+    half.write_bytes(gzip.compress(("ts_ms,symbol\n" + "1,A\n" * 1000).encode())[:-20])
+    with pytest.raises(ValueError, match=r"ends early \(cut off\?\)"):
         list(files.read(half))
     latin = tmp_path / "latin.csv"
     latin.write_bytes("ts_ms,symbol\n1,M\xfcller\n".encode("latin-1"))
-    with pytest.raises(ValueError, match="not UTF-8 text"):
+    with pytest.raises(ValueError, match="line 2: not UTF-8 text"):
         list(files.read(latin))
+    no_gzip = write(tmp_path / "x.csv.gz", QUOTES)
+    with pytest.raises(ValueError, match="not a gzip file, or a damaged one"):
+        list(files.read(no_gzip))
+    assert files.count(half) is files.count(no_gzip) is None  # told when it is read
+    lines = tmp_path / "latin.jsonl"
+    lines.write_bytes(b'{"ts_ms":1,"room":"a"}\n{"ts_ms":1,"room":"M\xfcller"}\n')
+    with pytest.raises(ValueError, match="line 2: not UTF-8 text"):
+        list(files.read(lines))
 
 
 @pytest.mark.parametrize(
