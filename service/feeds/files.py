@@ -179,8 +179,8 @@ def _read_csv(text: TextIO, template: str | None) -> Iterator[Record]:
                 raise ValueError(f"{len(values)} values for {len(header)} columns")
             row = dict(zip(header, values, strict=True))
             pairs = [name + _literal(value) for name, value in zip(names, values, strict=True)]
-            data = "{" + ",".join(pairs) + "}"
-            yield Record(_time(values[time_index]), channel.of(row), _decoded(data).encode())
+            data = _decoded("{" + ",".join(pairs) + "}")
+            yield Record(_time(values[time_index]), channel.of(row), data.encode())
     except (ValueError, csv.Error) as exc:
         raise ValueError(_located(exc, rows.line_num)) from None
 

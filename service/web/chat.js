@@ -108,7 +108,10 @@ export class ChatRoom {
   startComposer() {
     const name = document.getElementById("name"), text = document.getElementById("text");
     name.value = localStorage.getItem("name") || `guest-${Math.floor(Math.random() * 900 + 100)}`;
-    name.addEventListener("change", () => localStorage.setItem("name", name.value.trim()));
+    name.addEventListener("change", () => {
+      name.value = name.value.trim() || "guest"; // what is sent
+      localStorage.setItem("name", name.value);
+    });
     document.getElementById("composer").addEventListener("submit", (event) => {
       event.preventDefault();
       const message = { user: name.value.trim() || "guest", text: text.value.trim(), nonce: nonce() };

@@ -4,6 +4,7 @@ const PIXELS_PER_SECOND = 150;
 const LANE_HEIGHT = 30;
 const GAP = 28;
 const MOST = 40;
+const LONGEST = 200; // characters
 
 export class Danmaku {
   constructor(root) {
@@ -20,7 +21,7 @@ export class Danmaku {
     if (lane < 0) return; // all lanes are full: the list below has the message
     const bullet = document.createElement("span");
     bullet.className = own ? "bullet own" : "bullet";
-    bullet.textContent = text;
+    bullet.textContent = text.length > LONGEST ? `${text.slice(0, LONGEST)} …` : text;
     bullet.style.top = `${lane * LANE_HEIGHT + 6}px`;
     this.root.append(bullet);
     const length = bullet.offsetWidth;

@@ -198,6 +198,51 @@ async def test_it_fits(
     assert await page.evaluate("document.documentElement.scrollWidth") == width
 
 
+async def test_comments_leave_the_score_alone(
+    start_node: StartNode, redis_process: RedisProcess, open_page: OpenPage, redis: Redis
+) -> None:
+    """On a phone they fly above it; long ones fly whole."""
+    node = await page_node(start_node, redis_process)
+    page = await open_page(f"http://127.0.0.1:{node.port}/")
+    await page.set_viewport_size({"width": 390, "height": 844})
+    await state(page, "connected")
+    await expect(page.locator("#present")).not_to_be_empty()
+    text = "a long comment " * 12 + "END"
+    for _ in range(4):
+        await say(redis, text)
+    bullet = page.locator(".bullet").first
+    await expect(bullet).to_have_text(text)
+    assert await bullet.evaluate(
+        "bullet => bullet.offsetWidth === bullet.scrollWidth && bullet.offsetWidth > 900"
+    )
+    lowest = await page.evaluate("document.getElementById('bullets').getBoundingClientRect().bottom")
+    score = await page.evaluate("document.querySelector('.digits span').getBoundingClientRect()")
+    assert lowest < score["top"] + score["height"] / 4
+
+
+async def test_an_emptied_name(
+    start_node: StartNode, redis_process: RedisProcess, open_page: OpenPage
+) -> None:
+    """The field shows what is sent instead."""
+    node = await page_node(start_node, redis_process)
+    page = await open_page(f"http://127.0.0.1:{node.port}/")
+    await page.fill("#name", " ")
+    await page.press("#name", "Tab")
+    await expect(page.locator("#name")).to_have_value("guest")
+
+
+async def test_old_figures_are_dimmed(
+    start_node: StartNode, redis_process: RedisProcess, open_page: OpenPage
+) -> None:
+    """They tell of a connection that is gone."""
+    node = await page_node(start_node, redis_process)
+    page = await open_page(f"http://127.0.0.1:{node.port}/")
+    await state(page, "connected")
+    await expect(page.locator("#latency")).to_have_css("opacity", "1")
+    await node.stop()
+    await expect(page.locator("#latency")).to_have_css("opacity", "0.4")
+
+
 async def test_symbols_can_be_chosen(
     start_node: StartNode, redis_process: RedisProcess, redis: Redis, open_page: OpenPage
 ) -> None:

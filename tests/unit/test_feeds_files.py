@@ -127,7 +127,8 @@ def test_broken_bytes(tmp_path: Path) -> None:
     latin.write_bytes("ts_ms,symbol\n1,M\xfcller\n".encode("latin-1"))
     with pytest.raises(ValueError, match="line 2: not UTF-8 text"):
         list(files.read(latin))
-    no_gzip = write(tmp_path / "x.csv.gz", QUOTES)
+    no_gzip = tmp_path / "x.csv.gz"
+    no_gzip.write_text(QUOTES)
     with pytest.raises(ValueError, match="not a gzip file, or a damaged one"):
         list(files.read(no_gzip))
     assert files.count(half) is files.count(no_gzip) is None  # told when it is read
