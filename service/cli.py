@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import os
 import signal
 import sys
 from collections.abc import Coroutine, Sequence
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 from redis.exceptions import RedisError
 
 from service import __version__
@@ -23,6 +21,7 @@ from service import config as settings_file
 from service.channels import parse
 from service.config import Settings
 from service.errors import CommandFailed, StreamgateError, Unavailable
+from service.tools import mistakes
 
 #: Where `streamgate demo` and `streamgate serve` listen unless told otherwise.
 DEFAULT_URL = "ws://127.0.0.1:8000/connection/websocket"
@@ -103,47 +102,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except typer.Abort:
         return 128 + signal.SIGINT
     except typer.TyperException as exc:
-        if text := _wrong_usage(exc):  # else: help was shown instead of a missing command
-            _complain(text)
+        if text := mistakes.wrong_usage(exc):  # else: help was shown instead of a missing command
+            mistakes.complain(text)
         return exc.exit_code
     except StreamgateError as exc:
-        _complain(str(exc))
+        mistakes.complain(str(exc))
         return 1
     except OSError as exc:
-        return _unwritten(exc)
+        return mistakes.unwritten(exc)
     except Exception as exc:
         if sys.flags.dev_mode:
             raise
-        _complain(f"{type(exc).__name__}: {exc} (a bug: python -X dev -m service shows where)")
+        mistakes.complain(f"{type(exc).__name__}: {exc} (a bug: python -X dev -m service shows where)")
         return 1
-
-
-def _wrong_usage(exc: typer.TyperException) -> str:
-    context = getattr(exc, "ctx", None)
-    command = "streamgate" if context is None else context.command_path
-    text = exc.format_message().rstrip(".")
-    if isinstance(exc.__cause__, ValidationError):
-        (error, *_) = exc.__cause__.errors()
-        text = text.removesuffix(error["msg"]) + f"read {error['input']!r}; "
-        text += f"allowed: {settings_file.allowed(error)}"
-    return text and f"{text} ({command} --help explains)"
-
-
-def _unwritten(exc: OSError) -> int:
-    """Without a file's name it is standard output that cannot be written."""
-    try:
-        sys.stdout.flush()
-    except OSError:  # what is still buffered must not complain again at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if isinstance(exc, BrokenPipeError):  # whoever read has enough (`… | head`)
-        return 0
-    _complain(f"{exc.filename or 'standard output'}: {exc.strerror or exc}")
-    return 1
-
-
-def _complain(text: str) -> None:
-    for line in text.splitlines():
-        sys.stderr.write(f"streamgate: {line}\n")
 
 
 def _load(path: Path | None, redis_url: str | None = None, **server: object) -> Settings:
