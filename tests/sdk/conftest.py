@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import shutil
 import subprocess
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
+from tests.sdk.javascript import Sdk
 from tests.support.processes import absent
 
 _JS = Path(__file__).parent / "js"
@@ -37,3 +41,15 @@ def js_driver() -> list[str]:
             if done.returncode:
                 absent("the JavaScript SDK", f"npm ci: {done.stderr.strip().splitlines()[-1:]}")
     return [node, str(_JS / "driver.mjs")]
+
+
+@pytest_asyncio.fixture
+async def sdk(js_driver: list[str]) -> AsyncIterator[Sdk]:
+    process = await asyncio.create_subprocess_exec(
+        *js_driver, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        yield Sdk(process)
+    finally:
+        process.kill()
+        await process.communicate()  # also closes the pipes

@@ -8,21 +8,48 @@ const tell = (event) => process.stdout.write(JSON.stringify(event) + "\n");
 let client;
 const subscriptions = new Map();
 
+// Tokens that the SDK waits for: the test gives them, as an application's back end would.
+const asked = new Map();
+const askToken = (context) =>
+  new Promise((resolve) => {
+    const request = asked.size + 1;
+    asked.set(request, resolve);
+    tell({ event: "getToken", request, channel: context?.channel });
+  });
+const withTokens = (options) => (options?.getToken ? { ...options, getToken: askToken } : options ?? {});
+
 const commands = {
-  connect({ url }) {
+  connect({ url, options }) {
     client = new Centrifuge(url, {
       websocket: WebSocket,
       minReconnectDelay: 20,
       maxReconnectDelay: 200,
+      ...withTokens(options),
     });
-    client.on("connected", (context) => tell({ event: "connected", client: context.client }));
+    client.on("connected", (context) =>
+      tell({ event: "connected", client: context.client, data: context.data }),
+    );
+    // Of server-side subscriptions.
+    client.on("subscribed", (context) =>
+      tell({
+        event: "server subscribed",
+        channel: context.channel,
+        data: context.data,
+        wasRecovering: context.wasRecovering,
+        recovered: context.recovered,
+      }),
+    );
+    client.on("unsubscribed", (context) => tell({ event: "server unsubscribed", channel: context.channel }));
+    client.on("publication", (context) =>
+      tell({ event: "publication", channel: context.channel, offset: context.offset, data: context.data }),
+    );
     client.on("connecting", (context) => tell({ event: "connecting", code: context.code }));
     client.on("disconnected", (context) => tell({ event: "disconnected", code: context.code }));
     client.on("error", (context) => tell({ event: "error", error: context.error }));
     client.connect();
   },
   subscribe({ channel, options }) {
-    const subscription = client.newSubscription(channel, options ?? {});
+    const subscription = client.newSubscription(channel, withTokens(options));
     subscriptions.set(channel, subscription);
     subscription.on("subscribed", (context) =>
       tell({
@@ -41,8 +68,13 @@ const commands = {
     subscription.on("publication", (context) =>
       tell({ event: "publication", channel, offset: context.offset, data: context.data, tags: context.tags }),
     );
+    for (const kind of ["join", "leave"])
+      subscription.on(kind, (context) => tell({ event: kind, channel, info: context.info }));
     subscription.on("error", (context) => tell({ event: "subscription error", channel, error: context.error }));
     subscription.subscribe();
+  },
+  token({ request, token }) {
+    asked.get(request)(token);
   },
   unsubscribe({ channel }) {
     subscriptions.get(channel).unsubscribe();
