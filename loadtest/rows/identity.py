@@ -92,9 +92,8 @@ def storm(bench: Bench) -> list[Figure]:
     if gaps:
         raise BenchError(f"{gaps:.0f} clients of {CROWD} could not recover")
     if seen["alive"] != CROWD or seen["reply_errors"]:
-        raise BenchError(
-            f"{seen['alive']} clients of {CROWD} are in, {seen['reply_errors']} commands failed: {seen['problem']}"
-        )
+        failed = f"{seen['reply_errors']} commands failed: {seen['problem']}"
+        raise BenchError(f"{seen['alive']} clients of {CROWD} are in, {failed}")
     answered, joined = seen["connect_us"], seen["joined_us"]
     return [
         Figure(
