@@ -117,7 +117,10 @@ class History:
         position = parse_id(after.encode())
         page = await self._page(room, position, limit, reverse=False)
         # Looked at after the entries: what is trimmed in between must show as a gap.
-        return page._replace(limited=position != ZERO and not await self._holds(room, position))
+        limited = position != ZERO and (
+            position[0] < self._oldest(room) or not await self._holds(room, position)
+        )
+        return page._replace(limited=limited)
 
     async def _holds(self, room: Room, position: StreamId) -> bool:
         """Whether all that came after a position can still be read."""
@@ -155,11 +158,19 @@ class History:
         return Page(found, following, limited=False)
 
     def _range(self, room: Room, cursor: StreamId | None, count: int, reverse: bool) -> Command:
-        stream = self._rooms.stream(room)
+        stream, oldest = self._rooms.stream(room), self._oldest(room)
         if reverse:
             newest = "+" if cursor is None else b"(" + format_id(cursor)
-            return ("XREVRANGE", stream, newest, "-", "COUNT", count)
-        return ("XRANGE", stream, "-" if cursor is None else b"(" + format_id(cursor), "+", "COUNT", count)
+            return ("XREVRANGE", stream, newest, oldest, "COUNT", count)
+        start = oldest if cursor is None or cursor[0] < oldest else b"(" + format_id(cursor)
+        return ("XRANGE", stream, start, "+", "COUNT", count)
+
+    def _oldest(self, room: Room) -> int:
+        """The ms from which on messages are shown. Streams hold older ones until they are trimmed, but what
+        stands beside those may be gone: they would be shown as they were before they were edited.
+        """
+        ttl = room.namespace.history_ttl
+        return self._rooms.now - ttl * 1000 if ttl else 0
 
     async def _bring_up_to_date(self, room: Room, messages: list[Said]) -> None:
         """Apply edits, add reactions, mark what is pinned."""
@@ -167,15 +178,15 @@ class History:
             return
         commands: list[Command] = [("HKEYS", self._rooms.key("pins", room))]
         for said in messages:
-            overlay, counts, _ = self._rooms.message_keys(room, said["id"])
-            commands.append(("HMGET", overlay, "content", "by", "edit"))
+            overlay, counts, *_ = self._rooms.message_keys(room, said["id"])
+            commands.append(("HMGET", overlay, "content", "by", "edits"))
             commands.append(("HGETALL", counts))
         pins, *rest = _checked(await self._commands.pipeline(commands))
-        for said, (content, by, event), counts in zip(messages, rest[::2], rest[1::2], strict=True):
-            if event is not None:
+        for said, (content, by, edits), counts in zip(messages, rest[::2], rest[1::2], strict=True):
+            if edits is not None:
                 data = {name: value for name, value in said["data"].items() if name not in ("text", "body")}
                 said["data"] = data | orjson.loads(content)
-                said["edited"] = parse_id(event)[0]
+                said["edited"] = parse_id(edits.split()[-1])[0]
                 said["edited_by"] = by.decode()
             if counts:
                 said["reactions"] = {key.decode(): int(count) for key, count in counts.items()}

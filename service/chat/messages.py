@@ -28,8 +28,15 @@ RETRY_SECONDS = 0.4
 #: Seconds between two looks at a connection that was just lost.
 _RETRY_PAUSE = 0.02
 
+#: Edits of one message: their events must go with it.
+MAX_EDITS = 50
+
 #: Different reactions to one message.
 MAX_REACTIONS = 20
+
+#: Milliseconds after which the event of a reaction gives way to a later one of the same message: all nodes
+#: have read it by then. And how many give way to one.
+VOID_AFTER_MS, MAX_VOID = 10_000, 100
 
 #: Pinned messages in one room.
 MAX_PINS = 50
@@ -133,13 +140,13 @@ class Messages:
             content: `text` or `body`, as `message.content` reads it.
 
         Raises:
-            ReplyError: 103 not the author's nor a moderator's, or barred; 404; 106 too large.
+            ReplyError: 103 not the author's nor a moderator's, or barred; 404; 106 too large, too often.
             Unavailable, CommandFailed: as `Commands.script`.
         """
         written = orjson.dumps(content)
         event = orjson.dumps({"type": "edit", "id": message_id, **content})
         self._check_size(room, event)
-        _, event_id = await self._rooms.act_on(_EDIT, room, author, message_id, [written, event])
+        _, event_id = await self._rooms.act_on(_EDIT, room, author, message_id, [written, event, MAX_EDITS])
         return Sent(parse_id(event_id), duplicate=False)
 
     async def delete(self, room: Room, author: Author, message_id: str, reason: str) -> None:
@@ -162,7 +169,9 @@ class Messages:
             Unavailable, CommandFailed: as `Commands.script`.
         """
         action = "remove" if remove else "add"
-        _, counts = await self._rooms.act_on(_REACT, room, author, message_id, [key, action, MAX_REACTIONS])
+        _, counts = await self._rooms.act_on(
+            _REACT, room, author, message_id, [key, action, MAX_REACTIONS, VOID_AFTER_MS, MAX_VOID]
+        )
         names = map(bytes.decode, counts[::2])
         return dict(zip(names, map(int, counts[1::2]), strict=True))
 

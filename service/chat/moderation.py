@@ -16,7 +16,7 @@ from service.streams.link import Argument
 from service.streams.position import parse_id
 
 #: Entries that a purge looks at in one step, and messages that it deletes in one.
-PURGE_SCAN, PURGE_SLICE = 250, 100
+PURGE_SCAN, PURGE_SLICE = 250, 50
 
 Sanction = Literal["mute", "unmute", "ban", "unban"]
 

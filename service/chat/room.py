@@ -30,7 +30,7 @@ FOREVER = (1 << 53) - 1
 MESSAGE_TTL = 90 * 86_400
 
 #: Of what stands beside one message, in the order that message.lua has them.
-_MESSAGE_KINDS = ("message", "counts", "reactors")
+_MESSAGE_KINDS = ("message", "counts", "reactors", "reactions")
 
 #: What scripts answer, by their first word, where the second is the text.
 _REFUSALS: Mapping[bytes, Callable[[str], ReplyError]] = {

@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
+from service.channels import Namespace
 from service.chat import history
 from service.streams.position import MAX_MS
 from tests.support.redis_process import RedisProcess
@@ -147,6 +148,22 @@ async def test_limited(node: Node, redis: Redis, name: Name) -> None:
     assert "limited" not in await ann.call("history", before=first)
     # A position that is ahead of the stream: the room's past is another one.
     assert (await ann.call("history", after="9999999999999-0"))["limited"] is True
+
+
+async def test_what_is_too_old(node: Node, redis: Redis, name: Name) -> None:
+    """A quiet stream is not trimmed for long; it is not shown all the same, since edits of it may be lost."""
+    channel = name("chat")
+    seconds, _ = await redis.time()
+    old = f"{seconds * 1000 - 3_700_000}-0"
+    await redis.xadd(PREFIX + channel, {"text": "a"}, id=old)
+    namespace = Namespace(chat=True, history_ttl=3600)
+    ann = Person(node, channel, "ann", namespace=namespace)
+    await ann.say("b")
+    await ann.say("c")
+    assert await _all(ann, "before", "", 50) == ["cb"]
+    assert await _all(ann, "after", "0-0", 50) == ["bc"]
+    assert (await ann.call("history", after=old))["limited"] is True
+    assert await _all(Person(node, channel, "ann"), "before", "", 50) == ["cba"]
 
 
 async def test_parameters(node: Node, redis: Redis, name: Name) -> None:

@@ -11,7 +11,8 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from service.channels import Namespace
-from service.chat.messages import MAX_PINS, MAX_REACTIONS
+from service.chat import messages as messages_module
+from service.chat.messages import MAX_EDITS, MAX_PINS, MAX_REACTIONS
 from service.chat.room import MESSAGE_TTL
 from tests.support.redis_process import RedisProcess
 from tests.unit.fakes.chat import PREFIX, Node, Person, chat_node, entries, keys_beside, produce
@@ -90,14 +91,20 @@ async def test_an_edit(room: Room, redis: Redis) -> None:
     }
 
 
-async def test_a_later_edit_replaces_the_event(room: Room, redis: Redis) -> None:
-    """Neither the stream nor a replay has a text that was edited away again."""
+async def test_so_many_edits(room: Room, redis: Redis) -> None:
+    """And no more: their events go when the message is deleted, all at once."""
     message = await room.ann.say("one")
-    await room.ann.call("edit", id=message, text="secret")
-    (before,) = await _events(redis, room.channel)
-    await room.ann.call("edit", id=message, text="two")
-    (event,) = await _events(redis, room.channel)
-    assert (event["text"], event["_drop"]) == ("two", [before["_id"]])
+    for number in range(MAX_EDITS):
+        await room.ann.call("edit", id=message, text=f"{number}")
+    assert await room.mod.refused("edit", id=message, text="x") == (
+        106,
+        "a message is edited at most 50 times",
+    )
+    events = await _events(redis, room.channel)
+    assert [event["text"] for event in events] == [f"{number}" for number in range(MAX_EDITS)]
+    await room.ann.call("delete", id=message)
+    (deleted,) = await _events(redis, room.channel)
+    assert deleted["_drop"] == [message, *(event["_id"] for event in events)]
 
 
 async def test_who_may_edit(room: Room, redis: Redis) -> None:
@@ -160,18 +167,18 @@ async def test_foreign_messages(room: Room, redis: Redis) -> None:
 
 
 async def test_deleting(room: Room, redis: Redis) -> None:
-    """The message goes, its events, what stood beside it and its pin; all nodes learn what to forget."""
+    """The message goes, its edits, what stood beside it and its pin; all nodes learn what to forget."""
     message, other = await room.ann.say("one"), await room.ann.say("two")
     await room.ann.call("edit", id=message, text="uno")
     await room.bob.call("react", id=message, key="+1")
     await room.mod.call("pin", id=message)
-    edit, reaction, pin = await _events(redis, room.channel)
+    edit, *others = await _events(redis, room.channel)
     await room.ann.call("delete", id=message)
-    left, deleted = await _events(redis, room.channel)
-    assert left == pin
+    *left, deleted = await _events(redis, room.channel)
+    assert left == others
     assert deleted["type"] == "delete"
     assert deleted["id"] == message
-    assert deleted["_drop"] == [message, edit["_id"], reaction["_id"]]
+    assert deleted["_drop"] == [message, edit["_id"]]
     assert (await _only(room.bob))["id"] == other
     assert (await room.bob.call("room"))["pins"] == []
     assert await keys_beside(redis, room.channel) == {"chat-room:"}
@@ -217,7 +224,7 @@ async def test_reactions(room: Room, redis: Redis) -> None:
         await person.call("react", id=message, key="👍", remove=True)
     assert await room.bob.call("react", id=message, key='"/', remove=True) == {"counts": {}}
     assert "reactions" not in await _only(room.bob)
-    (event,) = await _events(redis, room.channel)
+    event = (await _events(redis, room.channel))[-1]
     assert event == {
         "type": "reaction",
         "id": message,
@@ -225,22 +232,36 @@ async def test_reactions(room: Room, redis: Redis) -> None:
         "user": "bob",
         "action": "remove",
         "counts": {},
-        "_drop": event["_drop"],
         "_id": event["_id"],
     }
 
 
-async def test_reactions_do_not_crowd_out_messages(room: Room, redis: Redis, node: Node) -> None:
-    """However many react, one event of a message stands in the stream: the newest, with all counts."""
+async def test_reactions_do_not_crowd_out_messages(
+    room: Room, redis: Redis, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Later events of a message take the place of those that all nodes have read."""
     messages = [await room.ann.say("one"), await room.ann.say("two")]
-    for number in range(30):
-        reader = Person(node, room.channel, f"user{number}")
+    people = [Person(node, room.channel, f"user{number}") for number in range(30)]
+    for person in people[:20]:
         for message in messages:
-            await reader.call("react", id=message, key="+1")
-    events = await _events(redis, room.channel)
-    assert [(event["id"], event["counts"]) for event in events] == [
-        (message, {"+1": 30}) for message in messages
-    ]
+            await person.call("react", id=message, key="+1")
+    fresh = await _events(redis, room.channel)
+    assert len(fresh) == 40
+    assert not any("_drop" in event for event in fresh)
+    monkeypatch.setattr(messages_module, "VOID_AFTER_MS", 0)  # they have got old
+    monkeypatch.setattr(messages_module, "MAX_VOID", 8)  # not all at once
+    dropped = []
+    for person in people[20:]:
+        await person.call("react", id=messages[0], key="+1")
+        newest = (await _events(redis, room.channel))[-1]
+        assert newest["counts"]["+1"] > 20
+        dropped += newest["_drop"]
+    left = await _events(redis, room.channel)
+    assert {event["id"] for event in left[:20]} == {messages[1]}
+    assert [(event["id"], event["counts"]) for event in left[20:]] == [(messages[0], {"+1": 30})]
+    mine = [event["_id"] for event in fresh if event["id"] == messages[0]]
+    assert dropped[:20] == mine
+    assert len(dropped) == 29
 
 
 async def test_bounds_of_reactions(room: Room) -> None:
@@ -331,7 +352,7 @@ async def test_what_stands_beside_ends(
     await room.ann.call("edit", id=message, text="two")
     await room.bob.call("react", id=message, key="+1")
     beside = [f"streamgate:chat-{kind}:{{{PREFIX}{room.channel}}}:{message}" for kind in
-              ("message", "counts", "reactors")]  # fmt: skip
+              ("message", "counts", "reactors", "reactions")]  # fmt: skip
     assert all([seconds - 10 < await redis.ttl(key) <= seconds for key in beside])
     await room.mod.call("pin", id=message)
     await room.ann.call("edit", id=message, text="three")

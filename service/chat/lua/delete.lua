@@ -1,4 +1,4 @@
--- Take a message back, with all that became of it.
+-- Take a message back, with what it was edited to. Events of reactions stay: they say nothing of it.
 --
 -- ARGV[7]  the event
 -- ARGV[8]  the moderator's reason
@@ -16,11 +16,11 @@ if rank == 0 and author ~= user then
     return {'denied', 'only its author or a moderator may delete a message'}
 end
 local void = {id}
-for _, event in ipairs({'edit', 'reaction'}) do
-    void[#void + 1] = redis.call('HGET', KEYS[8], event) or nil
+for event in (redis.call('HGET', KEYS[8], 'edits') or ''):gmatch('%S+') do
+    void[#void + 1] = event
 end
 emit(ARGV[7], void)
-redis.call('DEL', KEYS[8], KEYS[9], KEYS[10])
+redis.call('DEL', KEYS[8], KEYS[9], KEYS[10], KEYS[11])
 redis.call('HDEL', KEYS[6], id)
 if author ~= user then
     audit('delete', author, id, ARGV[8])

@@ -2,8 +2,9 @@
 --
 -- ARGV[7]  the new content: JSON object of `text` or `body`
 -- ARGV[8]  the event
+-- ARGV[9]  how often a message may be edited
 --
--- Answers {"ok", id of the event}. A later edit takes the place of the one before, in the stream, too.
+-- Answers {"ok", id of the event}.
 local refusal = barred(true)
 if refusal then
     return refusal
@@ -15,8 +16,13 @@ end
 if rank == 0 and author ~= user then
     return {'denied', 'only its author or a moderator may edit a message'}
 end
-local event = emit(ARGV[8], {redis.call('HGET', KEYS[8], 'edit') or nil})
-redis.call('HSET', KEYS[8], 'content', ARGV[7], 'by', user, 'edit', event)
+local edits = redis.call('HGET', KEYS[8], 'edits') or ''
+local _, number = edits:gsub('%S+', '')
+if number >= tonumber(ARGV[9]) then
+    return {'full', 'a message is edited at most ' .. ARGV[9] .. ' times'}
+end
+local event = emit(ARGV[8])
+redis.call('HSET', KEYS[8], 'content', ARGV[7], 'by', user, 'edits', edits .. ' ' .. event)
 keep()
 if author ~= user then
     audit('edit', author, id, '')

@@ -1,8 +1,9 @@
 -- What stands, after room.lua, before every script about one message.
 --
--- KEYS[8]   what became of it (hash): content (JSON), by, edit and reaction (ids of the newest such events)
+-- KEYS[8]   what became of it (hash): content (JSON), by, edits (ids of the events)
 -- KEYS[9]   its reactions (hash): key to count
 -- KEYS[10]  who reacted (set): key, line feed, user
+-- KEYS[11]  ids of the events of its reactions that are in the stream (list)
 -- ARGV[5]   its id
 -- ARGV[6]   seconds that these keys outlive their last change
 local id = ARGV[5]
@@ -44,7 +45,7 @@ local ABSENT = {'absent', 'there is no message ' .. id}
 -- What stands beside a pinned message lasts as long as the pin; the rest must not outlive the stream.
 local function keep()
     local pinned = redis.call('HEXISTS', KEYS[6], id) == 1
-    for at = 8, 10 do
+    for at = 8, 11 do
         if pinned then
             redis.call('PERSIST', KEYS[at])
         else

@@ -1,6 +1,6 @@
 -- Delete messages of a user.
 --
--- KEYS[8…]  three keys for each message, as in message.lua
+-- KEYS[8…]  four keys for each message, as in message.lua
 -- ARGV[5]   the user
 -- ARGV[6]   the reason
 -- ARGV[7]   the event
@@ -18,9 +18,9 @@ end
 local ids = {unpack(ARGV, 8)}
 local deleted = redis.call('XDEL', KEYS[1], unpack(ids))
 local void = {unpack(ids)}
-for at = 8, #KEYS, 3 do
-    for _, event in ipairs(redis.call('HMGET', KEYS[at], 'edit', 'reaction')) do
-        void[#void + 1] = event or nil
+for at = 8, #KEYS, 4 do
+    for event in (redis.call('HGET', KEYS[at], 'edits') or ''):gmatch('%S+') do
+        void[#void + 1] = event
     end
 end
 emit(ARGV[7], void)

@@ -3,9 +3,12 @@
 -- ARGV[7]  the key
 -- ARGV[8]  "add" or "remove"
 -- ARGV[9]  keys that a message may have
+-- ARGV[10] ms after which a later event takes the place of one
+-- ARGV[11] events that one takes the place of at most
 --
 -- Answers {"ok", counts: key and number in turn}. What changes nothing tells nobody. The event holds all
--- counts and takes the place of the one before, so that reactions do not push messages out of the stream.
+-- counts, so that earlier ones are void and need not push messages out of the stream. They go when every
+-- node has read them: they name others that are void, which a node must not miss.
 local key, action = ARGV[7], ARGV[8]
 local refusal = barred(true)
 if refusal then
@@ -40,7 +43,15 @@ if changed then
     local event = '{"type":"reaction",' .. cjson.encode({
         id = id, key = key, user = user, action = action, counts = counts,
     }):sub(2)
-    redis.call('HSET', KEYS[8], 'reaction', emit(event, {redis.call('HGET', KEYS[8], 'reaction') or nil}))
+    local void = {}
+    for _, before in ipairs(redis.call('LRANGE', KEYS[11], 0, ARGV[11] - 1)) do
+        if tonumber(before:match('%d+')) > now() - ARGV[10] then
+            break
+        end
+        void[#void + 1] = before
+    end
+    redis.call('LTRIM', KEYS[11], #void, -1)
+    redis.call('RPUSH', KEYS[11], emit(event, void))
     keep()
 end
 return {'ok', found}
