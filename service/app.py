@@ -44,7 +44,7 @@ from service.streams.tail import Tail
 from service.streams.trim import Trimmer
 from service.tasks import Tasks
 from service.transports.endpoint import no_such_path, websocket_endpoint
-from service.transports.handshake import ADMISSION
+from service.transports.http import ADMISSION
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class Node:
         self._hooks = Hooks(settings.hooks, metrics)
         self.chat = Chat(self.commands, keys, limits.publication_bytes, control, metrics)
         self.admission = Admission(limits, metrics)
-        bans, users = Bans(self.chat.moderation), Users()
+        bans, users = Bans(self.chat.moderation, self._tasks), Users()
         control.attach(Orders(users, bans))
         self.context = Context(
             node=name,
@@ -200,7 +200,7 @@ def build_public_app(node: Node) -> Starlette:
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[Mapping[str, Any]]:
         async with node.running():
-            yield {ADMISSION: node.admission.admit}
+            yield {ADMISSION: node.admission}
 
     routes: list[Any] = [
         WebSocketRoute("/connection/websocket", websocket_endpoint(node.context)),

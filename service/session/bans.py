@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict
 from typing import Protocol
 
 from service.errors import permission_denied
+from service.tasks import Tasks
 
 #: Rooms that a node remembers; the one not asked for longest makes room.
 MAX_ROOMS = 10_000
@@ -26,8 +28,11 @@ class Source(Protocol):
 class Bans:
     """What was read of bans, kept up to date by commands to all nodes."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, tasks: Tasks) -> None:
         self._source = source
+        self._tasks = tasks
+        # One read for all who ask at the same time.
+        self._reading: dict[str, asyncio.Task[None]] = {}
         self._rooms: OrderedDict[str, dict[str, int]] = OrderedDict()
         # Raised by whatever changes bans: what was read meanwhile is outdated.
         self._changes = 0
@@ -48,6 +53,14 @@ class Bans:
         Raises:
             Unavailable, CommandFailed: as `Source.bans`.
         """
+        reading = self._reading.get(channel)
+        if reading is None:
+            reading = self._reading[channel] = self._tasks.start(self._read(channel))
+            reading.add_done_callback(lambda _: self._reading.pop(channel, None))
+        # Shielded: one who goes away must not take the answer from the others.
+        await asyncio.shield(reading)
+
+    async def _read(self, channel: str) -> None:
         before = -1
         while before != self._changes:
             before = self._changes

@@ -1,9 +1,8 @@
 """The WebSocket handshake under uvicorn: plain ASGI, or a detached connection.
 
-`HandshakeProtocol` is uvicorn's own WebSocket class with two additions. It refuses what admission
-refuses before a task exists; and it offers the ASGI extension `streamgate.detach`: a callable that
-an endpoint calls *instead of* `accept()`. It writes the 101 and hands the socket, with what came
-before that, to a protocol object of the application's, in one step (between an accept and a later
+`HandshakeProtocol` is uvicorn's own WebSocket class, and offers the ASGI extension `streamgate.detach`: a
+callable that an endpoint calls *instead of* `accept()`. It writes the 101 and hands the socket, with what
+came before that, to a protocol object of the application's, in one step (between an accept and a later
 detach a frame could be lost). The endpoint then returns; the connection stays.
 """
 
@@ -19,9 +18,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from uvicorn.server import ServerState
 from websockets.http11 import Request
 
-#: Name of the ASGI extension, and of the lifespan state that holds the `Admission`.
+#: Name of the ASGI extension.
 DETACH = "streamgate.detach"
-ADMISSION = "streamgate.admission"
 
 
 class Detached(Protocol):
@@ -40,22 +38,6 @@ SUBPROTOCOL = "Sec-WebSocket-Protocol"
 
 #: Makes the object that takes the transport over. It is an asyncio.Protocol too.
 Factory = Callable[[asyncio.Transport], Detached]
-
-
-#: Why a new connection is refused with 503; None admits it. Told how many there are.
-class Refusal(Protocol):
-    """Why a connection is refused."""
-
-    @property
-    def reason(self) -> str:
-        """For the client to read."""
-
-    @property
-    def retry_after(self) -> int:
-        """Seconds after which it may be tried again."""
-
-
-Admission = Callable[[int], Refusal | None]
 
 
 class _Gone:
@@ -105,17 +87,7 @@ class HandshakeProtocol(WebSocketsSansIOProtocol):
             super().data_received(early)
 
     def handle_connect(self, event: Request) -> None:
-        """Admit, or refuse with 503; then as uvicorn does."""
-        admission: Admission | None = self.app_state.get(ADMISSION)
-        refusal = admission(len(self.connections)) if admission is not None else None
-        if refusal is not None:
-            response = self.conn.reject(503, refusal.reason + "\n")
-            response.headers["Retry-After"] = str(refusal.retry_after)
-            self.conn.send_response(response)
-            self.handshake_initiated = self.handshake_complete = self.close_sent = True
-            self.transport.write(b"".join(self.conn.data_to_send()))
-            self.transport.close()
-            return
+        """As uvicorn does, and offer to detach."""
         if event.headers.get_all(SUBPROTOCOL) == [""]:  # centrifuge-python 0.5; it means none
             del event.headers[SUBPROTOCOL]
         super().handle_connect(event)

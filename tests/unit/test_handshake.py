@@ -8,8 +8,11 @@ from typing import Any, cast
 
 import pytest
 
-from service.session.admission import Refusal
-from service.transports.handshake import ADMISSION, DETACH, HandshakeProtocol
+from service.metrics import Metrics
+from service.sections import Limits
+from service.session.admission import Admission, Refusal
+from service.transports.handshake import DETACH, HandshakeProtocol
+from service.transports.http import ADMISSION
 from service.transports.parsers import Parsers
 from service.transports.websocket import WebSocketConnection
 from tests.support.waiting import eventually
@@ -139,12 +142,13 @@ async def test_admission_refuses_before_a_task_exists() -> None:
     """503 with the reason and when to come back; it is told how many there are."""
     counts: list[int] = []
 
-    def admission(count: int) -> Refusal | None:
-        counts.append(count)
-        return Refusal("too many connections", 7) if count > 1 else None
+    class OneOnly(Admission):
+        def admit(self, connections: int) -> Refusal | None:
+            counts.append(connections)
+            return Refusal("too many connections", 7) if connections > 1 else None
 
     app = DetachingApp()
-    async with serving(app, {ADMISSION: admission}) as server:
+    async with serving(app, {ADMISSION: OneOnly(Limits(), Metrics())}) as server:
         first = await ByteClient.connect(server)
         assert (await first.head())[0] == 101
         await app.returned.wait()

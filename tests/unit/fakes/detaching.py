@@ -13,6 +13,7 @@ import uvicorn
 import uvloop
 
 from service.transports.handshake import DETACH, HandshakeProtocol
+from service.transports.http import HttpProtocol
 from tests.support.waiting import eventually
 from tests.unit.fakes.frames import server_frames
 
@@ -56,7 +57,7 @@ async def serving(app: App, state: dict[str, Any] | None = None) -> AsyncIterato
         cast(Any, with_lifespan),
         host="127.0.0.1",
         port=0,
-        http="httptools",
+        http=HttpProtocol,
         ws=HandshakeProtocol,
         ws_max_size=100_000,
         ws_per_message_deflate=False,

@@ -181,9 +181,9 @@ class World:
         self.history = FakeHistory()
         self.publisher = FakePublisher()
         self.presence, self.control, self.users = FakePresence(), FakeControl(), Users()
-        self.bans = Bans(FakeBans())
         self.wheel = Wheel()
         self.tasks = Tasks()
+        self.bans = Bans(FakeBans(), self.tasks)
         self.context = Context(
             node="node",
             settings=self.settings,
