@@ -81,7 +81,7 @@ WHO = {
         {"anonymous": "sphc", "authenticated": "sphc", "token": "sphc", "nobody": ""},
     ),
     "a user with a capability elsewhere": Who(
-        lambda channel: {"caps": allow([_elsewhere(channel), channel + "x"], *_EVERYTHING)},
+        lambda channel: {"caps": allow([_elsewhere(channel) + "*", channel + "x"], *_EVERYTHING)},
         None,
         {"anonymous": "sphc", "authenticated": "sphc", "token": "", "nobody": ""},
     ),
