@@ -23,6 +23,16 @@ from service.streams.position import (
     parse_state,
 )
 
+#: Bounds of COUNT: entries that one read of a channel asks for. At least two, since the cursor's own
+#: entry comes along.
+MIN_COUNT, MAX_COUNT = 2, 512
+
+#: Entries asked for where nothing is known of their size; a channel that has more is asked for ever more.
+FIRST_COUNT = 8
+
+#: Bytes that one read of a channel, and one pipeline, may bring, if entries are as large as the last ones.
+BYTES_PER_READ = 4 * 2**20
+
 
 class Advance(NamedTuple):
     """Continuity is proved; `entries` come next. `full`: there may be more already."""
@@ -52,9 +62,11 @@ class Followed:
     __slots__ = (
         "_answering",
         "_checked",
+        "_count",
         "channel",
         "check",
         "commands_sent",
+        "count",
         "cursor",
         "epoch",
         "epoch_changed",
@@ -66,6 +78,7 @@ class Followed:
         "retry",
         "swept",
         "waiters",
+        "weight",
     )
 
     def __init__(self, channel: str, key: bytes, namespace: Namespace, epoch: str) -> None:
@@ -93,9 +106,16 @@ class Followed:
         self.commands_sent = 0
         #: Seconds of the last wait after a failed read.
         self.retry = 0.0
+        #: Entries to ask for next.
+        self.count = FIRST_COUNT
+        # Entries that the read under way asks for.
+        self._count = 0
+        #: Bytes that the last read brought, if they were many.
+        self.weight = 0
 
-    def request(self, count: int) -> list[Command]:
-        """The commands of the next read; it answers for all who wait by now."""
+    def request(self, most: int) -> list[Command]:
+        """The commands of the next read, of `most` entries; it answers for all who wait by now."""
+        self._count = count = min(self.count, most)
         self._answering += self.waiters
         self.waiters = []
         key, cursor = self.key, self.cursor
@@ -110,8 +130,11 @@ class Followed:
         self.commands_sent = len(commands)
         return commands
 
-    def judge(self, reply: Reply, count: int) -> Outcome:
-        """What the last reply to `request(count)` proves.
+    def judge(self, reply: Reply, *, weigh: bool = False) -> Outcome:
+        """What the last reply to `request` proves.
+
+        Args:
+            weigh: the pipeline brought many bytes: see how many of them were this channel's.
 
         Raises:
             CommandFailed: Redis refused.
@@ -122,24 +145,24 @@ class Followed:
         if isinstance(reply, CommandFailed):
             raise reply
         if self._checked:
-            return self._judge_checked(self.cursor, reply, count)
-        found = self._entries(reply)
+            return self._judge_checked(self.cursor, reply, weigh=weigh)
+        found = self._entries(reply, weigh=weigh)
         if self.cursor == ZERO:
             return Unproved() if found else Advance([], full=False)
         if found and parse_id(found[0][0]) == self.cursor:
-            return Advance(found[1:], full=len(found) == count)
+            return Advance(found[1:], full=len(found) == self._count)
         return Unproved()
 
-    def _judge_checked(self, cursor: StreamId, reply: Reply, count: int) -> Outcome:
+    def _judge_checked(self, cursor: StreamId, reply: Reply, *, weigh: bool) -> Outcome:
         info, read = reply
         if isinstance(read, CommandFailed):
             raise read
         state = parse_state(info)
-        found = self._entries(read)
+        found = self._entries(read, weigh=weigh)
         present = bool(found) and parse_id(found[0][0]) == cursor
         if self.epoch_changed or not is_complete(cursor, state, present=present):
             return self._restart(info, is_gap=True)
-        return Advance(found[1:] if present else found, full=len(found) == count)
+        return Advance(found[1:] if present else found, full=len(found) == self._count)
 
     def _restart(self, info: Reply, *, is_gap: bool) -> Restart:
         state = parse_state(info)
@@ -147,13 +170,25 @@ class Followed:
         last_entry = tuple(info[b"last-entry"]) if state.length else None
         return Restart(state, last_entry, is_gap)
 
-    def _entries(self, reply: Reply) -> list[RawEntry]:
+    def _entries(self, reply: Reply, *, weigh: bool) -> list[RawEntry]:
         found: list[RawEntry] = reply[self.key] if reply else []
+        self._learn(found, weigh=weigh)
         if found and parse_id(found[-1][0])[0] >= MAX_MS:
             found = [entry for entry in found if parse_id(entry[0])[0] < MAX_MS]
             if len(found) <= 1:  # nothing but the cursor's own
                 check_range((MAX_MS, 0))
         return found
+
+    def _learn(self, found: list[RawEntry], *, weigh: bool) -> None:
+        """How many entries to ask for next: more while there are more, fewer the larger they are."""
+        self.count = min(MAX_COUNT, max(FIRST_COUNT, 2 * len(found), self.count // 2))
+        self.weight = sum(sum(map(len, fields)) for _, fields in found) if weigh else 0
+        if self.weight:
+            self.count = max(MIN_COUNT, min(self.count, BYTES_PER_READ * len(found) // self.weight))
+
+    def read_lost(self) -> None:
+        """The connection ended before the reply was there: ask for as little as possible next time."""
+        self.count = MIN_COUNT
 
     def read_done(self) -> None:
         """A read has brought all there was: those who wait for it may go on."""

@@ -43,7 +43,7 @@ class Link(asyncio.Protocol):
     """One connection. Made by `Link.open`; of no further use once `closed` is done.
 
     Args:
-        timeout: seconds after which an unanswered call ends the connection.
+        timeout: seconds without an answer, or any part of one, after which a call ends the connection.
         on_push: called with each RESP3 push, a list whose first item names its kind.
     """
 
@@ -58,6 +58,10 @@ class Link(asyncio.Protocol):
         self._watchdog: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport | None = None
         self._writer: asyncio.StreamWriter | None = None
+        # When the last bytes came.
+        self._heard_at = 0.0
+        #: Bytes that have come, in all.
+        self.received = 0
         #: Done when the connection is over; its result is why.
         self.closed: asyncio.Future[str] = self._loop.create_future()
 
@@ -114,6 +118,8 @@ class Link(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Feed the parser; hand out replies and pushes."""
         reader = self._reader
+        self._heard_at = self._loop.time()
+        self.received += len(data)
         try:
             reader.feed(data)
             while (reply := reader.gets()) is not _INCOMPLETE:
@@ -144,7 +150,8 @@ class Link(asyncio.Protocol):
         self._watchdog = None
         if not self._calls:
             return
-        deadline = self._calls[0].deadline
+        # A large reply takes its time; cut off, it would be asked for again, and never come.
+        deadline = max(self._calls[0].deadline, self._heard_at + self._timeout)
         if deadline <= self._loop.time():
             self._end(f"no answer within {self._timeout} s")
         else:

@@ -25,7 +25,7 @@ from service.sections import RedisSettings
 from service.streams import entries
 from service.streams.backoff import Backoff
 from service.streams.entries import RawEntry
-from service.streams.followed import Advance, Followed, Outcome, Restart, Unproved
+from service.streams.followed import BYTES_PER_READ, Advance, Followed, Outcome, Restart, Unproved
 from service.streams.history import History
 from service.streams.keys import Keys
 from service.streams.link import Command, Link
@@ -41,8 +41,8 @@ ENTRIES_PER_READ = 16_384
 #: Channels one pipeline reads at most.
 CHANNELS_PER_READ = 1024
 
-#: Bounds of COUNT for one channel.
-MIN_COUNT, MAX_COUNT = 16, 512
+#: Bytes of a pipeline's replies from which on it is seen which channels they were of.
+MANY_BYTES = 2**20
 
 #: Seconds that replies are worked on before the event loop gets its turn.
 SLICE = 0.002
@@ -224,13 +224,14 @@ class Tail:
         return False
 
     def _on_push(self, push: list[object]) -> None:
-        if push[0] != b"invalidate":
-            return
-        keys = push[1]
-        if isinstance(keys, list):
-            changed = [found for key in keys if (found := self._followed.get(key)) is not None]
-        else:  # FLUSHALL: everything changed
-            changed = list(self._followed.values())
+        match push:
+            case [b"invalidate", list(keys)]:
+                wanted = (self._followed.get(key) for key in keys if isinstance(key, bytes))
+                changed = [followed for followed in wanted if followed is not None]
+            case [b"invalidate", None]:  # FLUSHALL: everything changed
+                changed = list(self._followed.values())
+            case _:
+                return
         for followed in changed:
             followed.hinted = True
             self.mark(followed)
@@ -243,28 +244,45 @@ class Tail:
                 await self._wake.wait()
                 continue
             await self._sink.ready()
-            batch = [followed for followed, _ in zip(self._dirty, range(CHANNELS_PER_READ), strict=False)]
-            for followed in batch:
-                del self._dirty[followed]
-            await self._read(link, batch, sweep)
+            await self._read(link, self._take_batch(), sweep)
             if interval:
                 await asyncio.sleep(interval)
         raise Unavailable(link.closed.result())
 
     # Reading
 
+    def _take_batch(self) -> list[Followed]:
+        """The dirty channels that have waited longest, as far as one pipeline can bring them.
+
+        One with large entries is read by itself when its turn has come: the others go before and after.
+        """
+        batch: list[Followed] = []
+        room = BYTES_PER_READ
+        for followed in self._dirty:
+            if len(batch) == CHANNELS_PER_READ or room <= 0:
+                break
+            if not batch or followed.weight <= room:
+                batch.append(followed)
+                room -= followed.weight
+        for followed in batch:
+            del self._dirty[followed]
+        return batch
+
     async def _read(self, link: Link, batch: list[Followed], sweep: Sweep) -> None:
         """Read these channels in one pipeline, and deliver."""
-        count = max(MIN_COUNT, min(MAX_COUNT, ENTRIES_PER_READ // len(batch)))
+        most = ENTRIES_PER_READ // len(batch)
         commands: list[Command] = []
         for followed in batch:
-            commands += followed.request(count)
+            commands += followed.request(most)
+        before = link.received
         try:
             replies = await link.call(commands)
         except Unavailable:
             for followed in batch:  # to be read once there is a connection again
+                followed.read_lost()
                 self.mark(followed)
             raise
+        weigh = link.received - before >= MANY_BYTES
         self._metrics.tail_reads.inc(len(batch))
         turn_ends = time.perf_counter() + SLICE
         last = -1
@@ -274,7 +292,7 @@ class Tail:
             if self._followed.get(followed.key) is not followed:
                 continue
             try:
-                outcome = followed.judge(replies[last], count)
+                outcome = followed.judge(replies[last], weigh=weigh)
                 if followed.hinted:
                     sweep.count_hint(empty=isinstance(outcome, Advance) and not outcome.entries)
                 self._apply(followed, outcome)

@@ -27,6 +27,11 @@ def _entries(*ids: int) -> list[list[Any]]:
     return [[b"%d-0" % i, [b"data", b"1"]] for i in ids]
 
 
+def _sized(first: int, size: int, number: int) -> dict[bytes, Any]:
+    """The reply to an XREAD: entries of so many bytes."""
+    return {KEY: [[b"%d-0" % i, [b"data", b"x" * size]] for i in range(first, first + number)]}
+
+
 def _read(*ids: int) -> dict[bytes, Any] | None:
     """The reply to an XREAD."""
     return {KEY: _entries(*ids)} if ids else None
@@ -61,7 +66,7 @@ def test_the_first_read_asks_where_the_stream_stands() -> None:
 def test_a_read_begins_just_below_the_cursor() -> None:
     """So that the cursor's own entry comes along."""
     followed = _followed((5, 0))
-    assert followed.request(16) == [("XREAD", "COUNT", 16, "STREAMS", KEY, b"4-%d" % (2**64 - 1))]
+    assert followed.request(16) == [("XREAD", "COUNT", 8, "STREAMS", KEY, b"4-%d" % (2**64 - 1))]
     assert followed.commands_sent == 1
 
 
@@ -86,7 +91,7 @@ def test_following_begins_at_the_last_generated_id() -> None:
     """The last entry comes along; it is no gap."""
     followed = _followed(None)
     followed.request(16)
-    outcome = followed.judge(_info(9, 7, 2), 16)
+    outcome = followed.judge(_info(9, 7, 2))
     assert isinstance(outcome, Restart)
     assert not outcome.is_gap
     assert outcome.state.last_id == (9, 0)
@@ -98,14 +103,14 @@ def test_following_a_stream_that_does_not_exist() -> None:
     """It begins at zero."""
     followed = _followed(None)
     followed.request(16)
-    assert followed.judge(NO_KEY, 16) == Restart(ABSENT, None, is_gap=False)
+    assert followed.judge(NO_KEY) == Restart(ABSENT, None, is_gap=False)
 
 
 def test_an_empty_stream_has_no_last_entry() -> None:
     """Its last generated id still counts."""
     followed = _followed(None)
     followed.request(16)
-    outcome = followed.judge(_info(9, None, 0, 5, 9), 16)
+    outcome = followed.judge(_info(9, None, 0, 5, 9))
     assert isinstance(outcome, Restart)
     assert outcome.last_entry is None
     assert outcome.state.last_id == (9, 0)
@@ -117,7 +122,7 @@ def test_redis_errors_are_raised(cursor: StreamId | None) -> None:
     followed = _followed(cursor)
     followed.request(16)
     with pytest.raises(CommandFailed, match="WRONGTYPE"):
-        followed.judge(CommandFailed("WRONGTYPE no stream"), 16)
+        followed.judge(CommandFailed("WRONGTYPE no stream"))
 
 
 def test_errors_inside_a_multi_are_raised() -> None:
@@ -126,9 +131,9 @@ def test_errors_inside_a_multi_are_raised() -> None:
     followed.request(16)
     wrong = CommandFailed("WRONGTYPE no stream")
     with pytest.raises(CommandFailed):
-        followed.judge([wrong, wrong], 16)
+        followed.judge([wrong, wrong])
     with pytest.raises(CommandFailed):
-        followed.judge([_info(9, 5, 2), CommandFailed("NOPERM")], 16)
+        followed.judge([_info(9, 5, 2), CommandFailed("NOPERM")])
 
 
 def test_ids_beyond_offsets_are_refused() -> None:
@@ -136,18 +141,18 @@ def test_ids_beyond_offsets_are_refused() -> None:
     followed = _followed(None)
     followed.request(16)
     with pytest.raises(ReplyError):
-        followed.judge(_info(MAX_MS, MAX_MS, 1), 16)
+        followed.judge(_info(MAX_MS, MAX_MS, 1))
     followed = _followed((5, 0))
     followed.request(16)
     with pytest.raises(ReplyError):
-        followed.judge(_read(5, MAX_MS), 16)
+        followed.judge(_read(5, MAX_MS))
 
 
 def test_what_came_before_ids_beyond_offsets_is_delivered() -> None:
     """The good entries of a reply are not lost with the one that leaps."""
     followed = _followed((5, 0))
     followed.request(16)
-    assert followed.judge(_read(5, 6, MAX_MS), 16) == Advance(_entries(6), full=False)  # type: ignore[arg-type]
+    assert followed.judge(_read(5, 6, MAX_MS)) == Advance(_entries(6), full=False)  # type: ignore[arg-type]
 
 
 # What an unchecked answer proves
@@ -171,7 +176,54 @@ def test_the_cursors_own_entry_proves_continuity(
     """Without it nothing is proved, be the answer empty or not; COUNT entries mean there may be more."""
     followed = _followed(cursor)
     followed.request(4)
-    assert followed.judge(reply, 4) == expected
+    assert followed.judge(reply) == expected
+
+
+# How much is asked for
+
+
+def _asked(followed: Followed, *, most: int = 512) -> int:
+    """COUNT of the next read."""
+    count = followed.request(most)[0][2]
+    assert isinstance(count, int)
+    return count
+
+
+def test_a_channel_that_has_more_is_asked_for_ever_more() -> None:
+    """Up to a bound; one that has become quiet again is asked for few."""
+    followed = _followed()
+    counts = []
+    for _ in range(8):
+        count = _asked(followed)
+        counts.append(count)
+        followed.judge(_read(*range(5, 5 + count)))
+    assert counts == [8, 16, 32, 64, 128, 256, 512, 512]
+    assert _asked(followed, most=16) == 16
+    for _ in range(8):
+        followed.judge(_read(5))
+    assert _asked(followed) == 8
+
+
+def test_large_entries_are_read_few_at_a_time() -> None:
+    """As many as the bytes of the last ones allow; and never fewer than brings something new."""
+    followed = _followed()
+    assert _asked(followed) == 8
+    followed.judge(_sized(5, 1_000_000, 8), weigh=True)
+    assert (_asked(followed), followed.weight) == (4, 8_000_032)
+    followed.judge(_sized(5, 10_000_000, 4), weigh=True)
+    assert _asked(followed) == 2
+    followed.judge(_sized(5, 10, 2), weigh=True)
+    assert _asked(followed) == 8
+    assert followed.weight < 100
+
+
+def test_after_a_lost_read_little_is_asked_for() -> None:
+    """It may have been lost because it was large."""
+    followed = _followed()
+    followed.judge(_read(*range(5, 105)))
+    assert _asked(followed) == 200
+    followed.read_lost()
+    assert _asked(followed) == 2
 
 
 # What a checked answer proves
@@ -200,7 +252,7 @@ def test_a_checked_read_decides(
     """Either the entries follow on the cursor, or the channel begins anew and it is a gap."""
     followed = _followed((cursor, 0), check=True)
     followed.request(16)
-    outcome = followed.judge([info, read], 16)
+    outcome = followed.judge([info, read])
     if advance is None:
         assert isinstance(outcome, Restart), case
         assert outcome.is_gap
@@ -212,7 +264,7 @@ def test_another_epoch_is_a_gap_whatever_the_entries_say() -> None:
     """Another stream may hold the very same ids."""
     followed = _followed(check=True, epoch_changed=True)
     followed.request(16)
-    outcome = followed.judge([_info(6, 1, 6), _read(5, 6)], 16)
+    outcome = followed.judge([_info(6, 1, 6), _read(5, 6)])
     assert isinstance(outcome, Restart)
     assert outcome.is_gap
 
@@ -225,20 +277,20 @@ def test_a_check_that_was_asked_for_during_a_read_is_not_forgotten() -> None:
     followed = _followed()
     followed.request(16)
     followed.check = followed.epoch_changed = True
-    assert isinstance(followed.judge(_read(5, 6), 16), Advance)
+    assert isinstance(followed.judge(_read(5, 6)), Advance)
     followed.read_done()
     assert followed.check
     assert followed.epoch_changed
     followed.cursor = (6, 0)
     assert len(followed.request(16)) == 4
-    assert isinstance(followed.judge([_info(6, 1, 6), _read(6)], 16), Restart)
+    assert isinstance(followed.judge([_info(6, 1, 6), _read(6)]), Restart)
 
 
 def test_a_checked_read_settles_the_check() -> None:
     """After it the reads are plain again."""
     followed = _followed(check=True)
     followed.request(16)
-    followed.judge([_info(5, 1, 5), _read(5)], 16)
+    followed.judge([_info(5, 1, 5), _read(5)])
     followed.read_done()
     assert not followed.check
     assert len(followed.request(16)) == 1

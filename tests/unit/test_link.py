@@ -201,6 +201,23 @@ async def test_an_answered_call_does_not(fake: tuple[_Server, Callable[..., Any]
         await second
 
 
+async def test_a_large_reply_may_take_its_time(fake: tuple[_Server, Callable[..., Any]]) -> None:
+    """As long as parts of it come; asked for again it would be no smaller."""
+    _, open_link = fake
+    link = await open_link()
+    clock = _Clock()
+    link._loop = cast(asyncio.AbstractEventLoop, clock)
+    call = link.call([("GET", "large")])
+    for at, part in enumerate((b"$9\r\n", b"abc", b"def"), 1):
+        clock.pass_to(float(at))
+        link.data_received(part)
+    clock.pass_to(4.4)
+    assert not link.closed.done()
+    clock.pass_to(4.6)
+    with pytest.raises(Unavailable, match="no answer"):
+        await call
+
+
 @pytest.mark.parametrize("garbage", [b"HTTP/1.1 400 Bad Request\r\n", b":1\r\n:2\r\n", b"$x\r\n"])
 async def test_what_is_no_answer_ends_the_connection(
     garbage: bytes, fake: tuple[_Server, Callable[..., Any]]

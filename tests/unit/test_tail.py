@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -21,6 +21,7 @@ from service.streams import tail as tail_module
 from service.streams.commands import Commands
 from service.streams.history import History
 from service.streams.keys import Keys
+from service.streams.link import Command, Link
 from service.streams.position import MAX_MS, StreamId
 from service.streams.tail import Tail
 from tests.support.redis_process import RedisProcess
@@ -155,6 +156,37 @@ async def test_bad_entries_are_skipped(start: Callable[..., Any], redis: Redis, 
     assert world.sink.delivered[key] == [1, 4]
     sample = world.metrics.registry.get_sample_value
     assert sample("streamgate_entries_undeliverable_total", {"reason": "invalid_json"}) == 1
+
+
+async def test_large_entries_are_read_in_small_portions(
+    start: Callable[..., Any], redis: Redis, name: Name, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many that cannot be delivered have piled up: no read brings all of them, other channels go on."""
+    world, large, small = await start(sweep_seconds=60), name("log"), name("log")
+    counts: list[int] = []
+    call = Link.call
+
+    def noted(link: Link, commands: Sequence[Command]) -> asyncio.Future[list[Any]]:
+        counts.extend(int(c[2]) for c in commands if c[0] == "XREAD" and c[4] == large.encode())
+        return call(link, commands)
+
+    for key in (large, small):
+        await world.tail.follow(key, LOG)
+        await _write(redis, key, 1)
+        await world.sink.until(lambda: world.sink.cursors.get(key) == (1, 0))  # noqa: B023
+    monkeypatch.setattr(Link, "call", noted)
+    world.sink.room.clear()
+    pipeline = redis.pipeline(transaction=False)
+    for number in range(2, 42):
+        pipeline.xadd(large, {"data": "x" * 500_000}, id=f"{number}-0")
+    await pipeline.execute()
+    await _write(redis, large, 42)
+    await _write(redis, small, 2)
+    world.sink.room.set()
+    await world.sink.until(lambda: world.sink.delivered.get(large) == [1, 42])
+    assert world.sink.delivered[small] == [1, 2]
+    assert max(counts) < 10  # 4 MB hold 8 of them, and a small one
+    assert world.sink.gaps == []
 
 
 @pytest.mark.parametrize("how", ["trimmed", "deleted", "lower", "flushed epoch"])
