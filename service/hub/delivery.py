@@ -98,10 +98,10 @@ class Broadcast:
                 else:
                     try:
                         taken = outbox.transmit(chunk)
-                    except OSError:  # full, or broken: `write` knows what to do
+                    except OSError:  # full, or broken: the outbox knows what to do
                         taken = 0
                     if taken != size:
-                        outbox.write(chunk[taken:])
+                        outbox.put(memoryview(chunk)[taken:])
             except Exception:  # one session's failure must not stop the others
                 logger.exception("a session could not be written to")
                 outbox.give_up("error")

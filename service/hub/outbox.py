@@ -18,6 +18,9 @@ from service.hub.publication import WireFormat
 #: conflate, less would cost more system calls.
 PIECE = 65_536
 
+#: Encoded output, or what is left of it.
+Chunk = bytes | memoryview
+
 #: Chunks that are joined before their bytes are counted.
 FEW = 256
 
@@ -80,7 +83,7 @@ class Outbox:
         self._limit = limit
         self.format = format
         #: Chunks in order. The fan-out appends here itself while the outbox is not blocked.
-        self.pending: list[bytes] = []
+        self.pending: list[Chunk] = []
         #: The newest chunk of each conflated channel, while blocked; sent after `pending`.
         self.conflated: dict[str, bytes] | None = None
         #: When the flusher looks after it; see `flusher.Flushable`.
@@ -160,19 +163,38 @@ class Outbox:
         """Write until the socket is full or nothing is left."""
         self.due = IDLE
         pending = self.pending
+        data: Chunk
         if len(pending) == 1 and not self.blocked:  # nearly always
-            self.write(pending.pop())
+            self.put(pending.pop())
         while pending and not self.blocked:
             # Few chunks nearly always make a small piece: counting their bytes first would cost more.
             if len(pending) > FEW or len(data := b"".join(pending)) > PIECE:
                 data = self._take_piece()
             else:
                 pending.clear()
-            self.write(data)
+            self.put(data)
         while self.conflated and not self.blocked:
-            self.write(self._take_conflated())
+            self.put(self._take_conflated())
 
-    def _take_piece(self) -> bytes:
+    def put(self, data: Chunk) -> None:
+        """Write; of what is more than a piece the rest waits here, where it counts, once the socket is full.
+
+        The outbox must not be blocked, and `data` must come before all that is pending.
+        """
+        if len(data) <= PIECE:
+            self.write(data if isinstance(data, bytes) else bytes(data))
+            return
+        view = memoryview(data)  # the bytes stay shared
+        for at in range(0, len(view), PIECE):
+            if self.closed:
+                return
+            if self.blocked:
+                self.pending.insert(0, view[at:])
+                self._add_held(len(view) - at)
+                return
+            self.write(bytes(view[at : at + PIECE]))
+
+    def _take_piece(self) -> Chunk:
         size = count = 0
         for chunk in self.pending:
             size += len(chunk)

@@ -32,17 +32,60 @@ async def test_send_waits_for_the_end_of_the_callers_turn() -> None:
 
 
 async def test_large_output_leaves_in_pieces() -> None:
-    """What one write holds is bounded by a piece and one chunk; a single chunk is not copied."""
+    """What one write holds is bounded by a piece, whatever the size of a chunk."""
     sock = FakeSocket(Flusher(10**9))
     chunks = [bytes([i]) * 20_000 for i in range(20)]
+    chunks.append(b"x" * (3 * PIECE + 5))
     sock.outbox.pending.extend(chunks)
     sock.outbox.flush()
     assert sock.written == b"".join(chunks)
     assert all(len(data) < PIECE + 20_000 for data in sock.writes)
-    large = b"x" * (3 * PIECE)
-    sock.outbox.pending.append(large)
+
+
+@pytest.mark.parametrize("how", ["reply", "conflated", "put"])
+async def test_what_is_left_of_a_large_chunk_counts(how: str) -> None:
+    """It waits in the outbox, in its place, and is shared with whoever has the chunk, too."""
+    flusher = Flusher(10**9)
+    sock = FakeSocket(flusher, room=PIECE)
+    large = b"x" * (5 * PIECE)
+    if how == "reply":
+        sock.outbox.send(large)
+    elif how == "conflated":
+        sock.outbox.conflated = {"a": large}
+    if how == "put":
+        sock.outbox.put(large)
+    else:
+        sock.outbox.flush()
+    assert sock.written == b"x" * PIECE
+    assert sock.outbox.held == flusher.held == 4 * PIECE == actually_held(sock.outbox)
+    rest = sock.outbox.pending[0]
+    assert isinstance(rest, memoryview)
+    assert rest.obj is large
+    sock.outbox.send(b"next")
+    sock.open(PIECE)
+    assert sock.outbox.held == flusher.held == 3 * PIECE + 4
+    sock.open()
+    assert sock.written == large + b"next"
+    assert flusher.held == 0
+
+
+async def test_a_large_chunk_may_be_the_end() -> None:
+    """Over the bound of all sessions nothing of it stays; nor where the socket closes in the middle."""
+    sock = FakeSocket(Flusher(2 * PIECE), room=PIECE)
+    sock.outbox.send(b"x" * (5 * PIECE))
     sock.outbox.flush()
-    assert sock.writes[-1] is large
+    assert sock.outbox.closed
+    assert sock.outbox.pending == []
+    sock = FakeSocket(Flusher(10**9))
+
+    def broken(data: bytes) -> None:
+        sock.writes.append(data)
+        sock.outbox.close()
+
+    sock.outbox.write = broken
+    sock.outbox.put(b"x" * (5 * PIECE))
+    assert len(sock.writes) == 1
+    assert sock.outbox.pending == []
 
 
 async def test_writing_stops_when_the_socket_is_full() -> None:
