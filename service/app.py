@@ -35,7 +35,7 @@ from service.session.users import Users
 from service.session.wheel import Wheel
 from service.streams.commands import Commands
 from service.streams.control import Control
-from service.streams.history import History
+from service.streams.history import EPOCH_TTL, History
 from service.streams.keys import Keys
 from service.streams.presence import Presence
 from service.streams.publish import Publisher
@@ -66,7 +66,15 @@ class Node:
         redis, limits = settings.redis, settings.limits
         keys = Keys(redis.key_prefix)
         self.commands = Commands(redis, metrics)
-        history = self._history = History(self.commands, keys, limits.publication_bytes, metrics)
+        history = self._history = History(
+            self.commands,
+            keys,
+            limits.publication_bytes,
+            metrics,
+            # Half the outbox, as for recoveries: a page that filled it would close the client as slow.
+            page_bytes=limits.outbox_bytes // 2,
+            epoch_seconds=max(EPOCH_TTL, round(4 * redis.sweep_seconds)),
+        )
         self.flusher = Flusher(limits.outbox_total_bytes)
         self.hub = Hub(
             self.flusher,

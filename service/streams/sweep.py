@@ -11,7 +11,7 @@ from service.errors import Unavailable
 from service.metrics import Metrics
 from service.sections import RedisSettings
 from service.streams.followed import Followed
-from service.streams.history import History
+from service.streams.history import EPOCH_TTL, History
 from service.streams.position import ZERO
 from service.streams.quiet import OncePer
 
@@ -59,6 +59,7 @@ class Sweep:
     async def run(self, followed: Mapping[bytes, Followed]) -> None:
         """Sweep for as long as the tail's connection lasts; never returns."""
         epochs_due = 0.0
+        refresh_due = time.monotonic() + EPOCH_TTL / 4
         while True:
             everything = list(followed.values())
             slices = [everything[i : i + SLICE] for i in range(0, len(everything), SLICE)] or [[]]
@@ -66,11 +67,17 @@ class Sweep:
             if with_epochs:
                 epochs_due = time.monotonic() + self._period
                 self._judge_hints()
+            # While there is no stream the epoch expires, but not while the channel is followed.
+            refresh = with_epochs and time.monotonic() >= refresh_due
+            if refresh:
+                refresh_due = time.monotonic() + EPOCH_TTL / 4
             for part in slices:
                 await asyncio.sleep(self._read_period / len(slices))
                 for channel in part:
                     channel.swept = self._tracking
                     self._mark(channel)
+                    if refresh and channel.cursor == ZERO:
+                        channel.refresh_epoch = True
                 if with_epochs:
                     try:
                         await self.check_epochs(part)

@@ -115,9 +115,9 @@ class Tail:
         Raises:
             Unavailable: Redis did not answer in time; the channel is not followed.
             CommandFailed: the key holds no stream, or Redis does not allow to read it.
-            ReplyError: 108, the stream's ids are too large.
+            ReplyError: 108, the stream's ids are too large, or what should be its epoch is none.
         """
-        epoch = await self._history.epoch(channel)
+        epoch = await self._history.epoch(channel, make=True)
         key = self._keys.stream(channel).encode()
         followed = self._followed[key] = Followed(channel, key, namespace, epoch)
         try:

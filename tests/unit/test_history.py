@@ -13,9 +13,10 @@ from service.errors import CommandFailed, ReplyError
 from service.hub.publication import Publication
 from service.metrics import Metrics
 from service.streams.commands import Commands
-from service.streams.history import EPOCH_TTL, History, Since
+from service.streams.history import EPOCH_TTL, History, Page, Since
 from service.streams.keys import Keys
-from service.streams.position import MAX_MS, SATURATED, from_offset
+from service.streams.link import Argument, Reply
+from service.streams.position import MAX_MS, SATURATED, ZERO, from_offset
 
 Name = Callable[[str], str]
 LOG = Namespace()
@@ -170,6 +171,85 @@ async def test_pages(history: History, redis: Redis, name: Name) -> None:
     assert (page.publications, page.top) == ([], (7, 0))
 
 
+async def test_nothing_comes_before_the_beginning(history: History, redis: Redis, name: Name) -> None:
+    """Nor is it an error to ask for it."""
+    key = name("log")
+    await _write(redis, key, 1, 2)
+    assert await history.page(key, LOG, ZERO, 10, reverse=True) == Page([], (2, 0))
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+async def test_a_page_is_bounded_in_bytes(
+    reverse: bool, commands: Commands, redis: Redis, name: Name
+) -> None:
+    """Beyond, it ends early, and what Redis is asked for is not much more; paging on reaches everything."""
+    history = History(commands, Keys(""), 1000, Metrics(), page_bytes=5000)
+    key = name("log")
+    for number in range(1, 201):
+        await redis.xadd(key, {"data": f'"{"x" * (number % 7) * 100}"'}, id=f"{number}-0")
+    seen: list[int] = []
+    sizes: list[int] = []
+    since = None
+    while page := (await history.page(key, LOG, since, 1000, reverse=reverse)).publications:
+        assert sum(len(p.json) for p in page) <= 5000
+        sizes.append(len(page))
+        seen += _ids(page)
+        since = page[-1].id
+    assert seen == list(range(200, 0, -1) if reverse else range(1, 201))
+    assert min(sizes[:-1]) > 5
+
+
+async def test_one_publication_is_always_a_page(commands: Commands, redis: Redis, name: Name) -> None:
+    """However large: else a client would never get past it."""
+    history = History(commands, Keys(""), 1000, Metrics(), page_bytes=100)
+    key = name("log")
+    for number in (1, 2):
+        await redis.xadd(key, {"data": f'"{"x" * 500}"'}, id=f"{number}-0")
+    assert await _page(history, key, None, 10) == [1]
+    assert await _page(history, key, (1, 0), 10) == [2]
+
+
+async def test_what_cannot_be_delivered_takes_no_room(history: History, redis: Redis, name: Name) -> None:
+    """A page goes on behind it, and so does a recovery."""
+    key = name("log")
+    await _write(redis, key, 1)
+    for number in range(2, 40):
+        await redis.xadd(key, {"data": "x" * 20_000}, id=f"{number}-0")
+    await _write(redis, key, 40)
+    assert await _page(history, key, None, 100) == [1, 40]
+    found = await history.since(key, LOG, (1, 0), 100)
+    assert (found.complete, _ids(found.publications)) == (True, [40])
+
+
+async def test_recoveries_are_bounded_in_bytes(commands: Commands, redis: Redis, name: Name) -> None:
+    """More than that is not complete, and is not read either."""
+    history = History(commands, Keys(""), 1000, Metrics(), page_bytes=5000)
+    key = name("log")
+    for number in range(1, 101):
+        await redis.xadd(key, {"data": f'"{"x" * 400}"'}, id=f"{number}-0")
+    assert await history.since(key, LOG, (50, 0), 1000) == Since(False, [], (100, 0))
+    assert _ids((await history.since(key, LOG, (90, 0), 1000)).publications) == list(range(91, 101))
+
+
+async def test_trimmed_while_it_is_read(
+    history: History, redis: Redis, name: Name, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A recovery is not complete then, and a page ends before the hole."""
+    key = name("log")
+    execute = Commands.execute
+
+    async def trimmed_before(self: Commands, *command: Argument) -> Reply:
+        await redis.xtrim(key, maxlen=10, approximate=False)
+        return await execute(self, *command)
+
+    monkeypatch.setattr(Commands, "execute", trimmed_before)
+    await _write(redis, key, *range(1, 101))
+    assert await history.since(key, LOG, (1, 0), 1000) == Since(False, [], (100, 0))
+    await redis.delete(key)
+    await _write(redis, key, *range(1, 101))
+    assert await _page(history, key, None, 1000) == list(range(1, 9))
+
+
 @pytest.mark.parametrize("limit", [1, 3, 7, 100])
 @pytest.mark.parametrize("reverse", [False, True])
 async def test_paging_by_offsets_reaches_everything(
@@ -200,7 +280,7 @@ async def test_paging_by_offsets_reaches_everything(
 async def test_an_epoch_is_made_once(history: History, redis: Redis, name: Name) -> None:
     """All who ask get the same; while there is no stream it expires, afterwards it stays."""
     key = name("log")
-    found = await asyncio.gather(*(history.epoch(key) for _ in range(5)))
+    found = await asyncio.gather(*(history.epoch(key, make=True) for _ in range(5)))
     assert len(set(found)) == 1
     assert 0 < await redis.ttl(Keys("").epoch(key)) <= EPOCH_TTL
     await _write(redis, key, 1)
@@ -209,11 +289,60 @@ async def test_an_epoch_is_made_once(history: History, redis: Redis, name: Name)
     assert await history.epochs([key, name("log")]) == [found[0], None]
 
 
+async def test_asking_for_an_epoch_makes_none(history: History, redis: Redis, name: Name) -> None:
+    """Where there is no stream: anybody can make up names."""
+    key = name("log")
+    assert await history.epoch(key) == ""
+    assert not await redis.exists(Keys("").epoch(key))
+    made = await history.epoch(key, make=True)
+    assert await history.epoch(key) == made
+    other = name("log")
+    await _write(redis, other, 1)
+    assert await history.epoch(other) == await history.epoch(other, make=True) != ""
+    assert await redis.ttl(Keys("").epoch(other)) == -1
+
+
+async def test_nothing_is_written_that_need_not_be(history: History, redis: Redis, name: Name) -> None:
+    """So that an existing stream can be joined where Redis takes no writes."""
+    there, absent = name("log"), name("log")
+    await _write(redis, there, 1)
+    for key in (there, absent):
+        await history.epoch(key, make=True)
+    before = (await redis.info("commandstats")).get
+    for key in (there, absent):
+        await history.epoch(key, make=True)
+        await history.epoch(key)
+    after = await redis.info("commandstats")
+    for command in ("cmdstat_set", "cmdstat_persist", "cmdstat_expire"):
+        assert after.get(command) == before(command)
+    await redis.expire(Keys("").epoch(absent), EPOCH_TTL // 3)
+    await history.epoch(absent, make=True)
+    assert await redis.ttl(Keys("").epoch(absent)) > EPOCH_TTL // 2
+
+
+@pytest.mark.parametrize("value", [b"\xff\xfe", b"", b'"', b"x" * 1000, None])
+async def test_what_is_no_epoch_is_refused(
+    value: bytes | None, history: History, redis: Redis, name: Name
+) -> None:
+    """By 108, which names the key; the sweep goes on with what it knows."""
+    key = name("log")
+    epoch = Keys("").epoch(key)
+    if value is None:
+        await redis.hset(epoch, items=["a", "b"])
+    else:
+        await redis.set(epoch, value)
+    with pytest.raises(ReplyError, match="108") as info:
+        await history.epoch(key, make=True)
+    assert epoch in info.value.message
+    assert await history.epochs([key]) == [None]
+    assert await history.ensure_epochs([(key, "mine")]) == [None]
+
+
 async def test_another_life_has_another_epoch(history: History, redis: Redis, name: Name) -> None:
     """Unless nothing was lost, and the old one may be written again."""
     key = name("log")
-    first = await history.epoch(key)
+    first = await history.epoch(key, make=True)
     await redis.delete(Keys("").epoch(key))
     assert await history.ensure_epochs([(key, first)]) == [first]
     await redis.delete(Keys("").epoch(key))
-    assert await history.epoch(key) != first
+    assert await history.epoch(key, make=True) != first

@@ -14,7 +14,7 @@ from service.metrics import Metrics
 from service.sections import RedisSettings
 from service.streams import sweep as sweep_module
 from service.streams.followed import Followed
-from service.streams.history import History
+from service.streams.history import EPOCH_TTL, History
 from service.streams.position import ZERO, StreamId
 from service.streams.sweep import Sweep
 from tests.unit.fakes.clock import LoopTime, virtual_time
@@ -95,6 +95,16 @@ async def test_every_channel_once_in_a_period(monkeypatch: pytest.MonkeyPatch) -
     times = sorted({at for at, _ in world.marks})
     assert len(times) == 4
     assert times[-1] - times[0] == pytest.approx(3.75)
+
+
+@virtual_time
+async def test_the_epoch_of_a_stream_to_come_is_kept_alive() -> None:
+    """Now and then; that of a stream that exists needs nothing."""
+    for cursor, wanted in ((ZERO, [("log:0", "epoch")]), ((5, 0), [])):
+        world = _World(1, cursor=cursor)
+        await world.run(EPOCH_TTL / 2 - 20)
+        assert world.history.made == wanted
+        assert not world.first.refresh_epoch
 
 
 @virtual_time
