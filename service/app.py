@@ -175,6 +175,8 @@ class Node:
             found.append("draining")
         if not self.commands.connected or not self.tail.connected:
             found.append("no connection to Redis")
+        elif self.commands.refusal is not None:
+            found.append(self.commands.refusal)
         elif self.tail.lag() > MAX_TAIL_LAG:
             found.append("the tail is behind")
         elif not self.context.control.ready:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Annotated, Self
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -17,8 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-#: Redis URL schemes that connect.py knows.
-REDIS_SCHEMES = ("redis", "rediss", "unix")
+from service import redis_url
 
 #: An Origin header as browsers write it; "null" is a page from a file.
 _ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^/?#@\sA-Z]+")
@@ -100,18 +98,8 @@ class RedisSettings(_Section):
 
     @field_validator("url")
     @classmethod
-    def _known_scheme(cls, value: SecretStr) -> SecretStr:
-        try:
-            parts = urlsplit(value.get_secret_value())
-            _ = parts.port
-        except ValueError:
-            raise ValueError(
-                "a URL with a host, and a port up to 65535, such as redis://host:6379/0"
-            ) from None
-        if parts.scheme not in REDIS_SCHEMES:
-            raise ValueError(f"a URL that begins with one of {', '.join(s + '://' for s in REDIS_SCHEMES)}")
-        if parts.scheme != "unix" and not re.fullmatch(r"/?\d*", parts.path):
-            raise ValueError("a URL whose path is the number of a database, such as redis://host:6379/0")
+    def _usable(cls, value: SecretStr) -> SecretStr:
+        redis_url.check(value.get_secret_value())
         return value
 
     @field_validator("key_prefix")

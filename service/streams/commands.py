@@ -7,6 +7,8 @@ jittered back-off. Nothing is ever sent twice.
 from __future__ import annotations
 
 import asyncio
+import logging
+import re
 import time
 from collections.abc import Sequence
 
@@ -14,11 +16,27 @@ from service.errors import CommandFailed, Unavailable
 from service.metrics import Metrics
 from service.sections import RedisSettings
 from service.streams.backoff import Backoff
+from service.streams.keys import Keys
 from service.streams.link import Argument, Command, Link, Reply
 from service.streams.lua import Script
+from service.streams.quiet import OncePer
 
-#: Seconds between two looks at Redis' clock.
+logger = logging.getLogger(__name__)
+
+#: Seconds between two looks at Redis' clock, and at what Redis allows.
 CLOCK_SECONDS = 30.0
+
+#: Seconds between two looks while Redis refuses what a node cannot do without.
+REFUSED_SECONDS = 2.0
+
+#: Redis' words where it does not let this user do something, or takes no writes from anybody.
+_NOT_ALLOWED = re.compile(r"NOPERM|READONLY|user executing the script")
+
+#: The same, and where it is only for a while.
+_REFUSED = re.compile(_NOT_ALLOWED.pattern + r"|OOM |MISCONF|NOREPLICAS")
+
+#: A write that changes nothing, by a script: as they make epochs.
+_PROBE = "return redis.call('PERSIST', KEYS[1])"
 
 
 class Commands:
@@ -29,8 +47,12 @@ class Commands:
         self._metrics = metrics
         self._link: Link | None = None
         self._connected = asyncio.Event()
+        self._keys = Keys(settings.key_prefix)
+        self._log_limit = OncePer(60.0)
         #: Redis' clock minus ours, in seconds, measured at the shortest round trip.
         self.clock_offset = 0.0
+        #: What Redis refuses that a node cannot do without, and why; None: nothing.
+        self.refusal: str | None = None
 
     @property
     def connected(self) -> bool:
@@ -46,7 +68,7 @@ class Commands:
         backoff = Backoff()
         while True:
             try:
-                link = await Link.open(self._settings)
+                link = await self._open()
             except Unavailable:
                 self._metrics.redis_errors.labels("connect").inc()
                 await asyncio.sleep(backoff.next())
@@ -55,7 +77,7 @@ class Commands:
             self._link = link
             self._connected.set()
             try:
-                await self._watch_clock(link)
+                await self._watch(link)
             finally:
                 self._link = None
                 self._connected.clear()
@@ -63,14 +85,27 @@ class Commands:
             self._metrics.redis_reconnects.labels("commands").inc()
             await asyncio.sleep(backoff.next())
 
-    async def _watch_clock(self, link: Link) -> None:
-        """Measure the clock now and then, until the connection is lost. Serves as its health check."""
+    async def _open(self) -> Link:
+        """A connection that has been seen to answer as Redis does."""
+        link = await Link.open(self._settings)
+        try:
+            await self._measure_clock(link)
+            await self._probe(link)
+        except BaseException:
+            link.close()
+            raise
+        return link
+
+    async def _watch(self, link: Link) -> None:
+        """Look at the clock and the probe now and then, until the connection is lost: its health check."""
         while not link.closed.done():
+            seconds = CLOCK_SECONDS if self.refusal is None else REFUSED_SECONDS
+            await asyncio.wait([link.closed], timeout=seconds)
             try:
                 await self._measure_clock(link)
-            except (Unavailable, CommandFailed):
+                await self._probe(link)
+            except Unavailable:
                 return
-            await asyncio.wait([link.closed], timeout=CLOCK_SECONDS)
 
     async def _measure_clock(self, link: Link) -> None:
         best = float("inf")
@@ -78,12 +113,48 @@ class Commands:
             before = time.time()
             (reply,) = await link.call([("TIME",)])
             after = time.time()
-            if isinstance(reply, CommandFailed):
-                raise reply
+            if isinstance(reply, CommandFailed):  # the two clocks are taken to be the same
+                self._note(("TIME",), reply)
+                return
+            if not isinstance(reply, list) or not all(isinstance(part, bytes) for part in reply):
+                raise self._no_redis("TIME", reply)
+            try:
+                seconds, micros = map(int, reply)
+            except ValueError:
+                raise self._no_redis("TIME", reply) from None
             if after - before < best:
                 best = after - before
-                self.clock_offset = int(reply[0]) + int(reply[1]) / 1e6 - (before + after) / 2
+                self.clock_offset = seconds + micros / 1e6 - (before + after) / 2
         self._metrics.clock_offset.set(self.clock_offset)
+
+    async def _probe(self, link: Link) -> None:
+        """Find out whether Redis lets this node do what it cannot do without: scripts, writes, reads."""
+        control = self._keys.control()
+        never = self._keys.epoch("streamgate:probe:{%s}" % self._keys.prefix)  # noqa: UP031 - braces
+        commands: list[Command] = [
+            ("EVAL", _PROBE, 1, never),
+            ("XREAD", "COUNT", 1, "STREAMS", control, "$"),
+        ]
+        scripted, read = await link.call(commands)
+        self.refusal = None
+        for command, reply in zip(commands, (scripted, read), strict=True):
+            if isinstance(reply, CommandFailed) and _NOT_ALLOWED.search(str(reply)):
+                self._note(command, reply)
+                self.refusal = self.refusal or f"Redis refuses {command[0]!s}: {reply}"
+        if not isinstance(scripted, int | CommandFailed) or not isinstance(read, dict | CommandFailed | None):
+            raise self._no_redis("EVAL and XREAD", (scripted, read))
+
+    def _no_redis(self, command: str, reply: Reply) -> Unavailable:
+        if self._log_limit.allows("no Redis"):
+            logger.warning("what answers at redis.url is no Redis: to %s it says %.200r", command, reply)
+        return Unavailable(f"no answer to {command}")
+
+    def _note(self, command: Command, reply: Reply) -> None:
+        """Tell of a refusal that is not the command's own fault."""
+        if isinstance(reply, CommandFailed) and _REFUSED.search(str(reply)):
+            name = str(command[0])
+            if self._log_limit.allows(name):
+                logger.warning("Redis refuses %s: %s", name, reply)
 
     async def pipeline(self, commands: Sequence[Command]) -> list[Reply]:
         """One reply for each command; an error of Redis is a `CommandFailed` in the list.
@@ -101,6 +172,8 @@ class Commands:
         except Unavailable:
             self._metrics.redis_errors.labels("unavailable").inc()
             raise
+        for command, reply in zip(commands, replies, strict=True):
+            self._note(command, reply)
         name = str(commands[0][0]).lower()
         self._metrics.redis_seconds.labels(name).observe(time.perf_counter() - started)
         return replies
@@ -141,11 +214,11 @@ class Commands:
             Unavailable: as for `pipeline`.
             CommandFailed: Redis refused the transaction.
         """
-        replies = await self.pipeline([("MULTI",), *commands, ("EXEC",)])
-        executed = replies[-1]
+        *queued, executed = await self.pipeline([("MULTI",), *commands, ("EXEC",)])
         if isinstance(executed, CommandFailed):
             self._metrics.redis_errors.labels("refused").inc()
-            raise executed
+            # Why it was not executed was told before.
+            raise next((reply for reply in queued if isinstance(reply, CommandFailed)), executed)
         if not isinstance(executed, list):
             raise CommandFailed("transaction discarded")
         return executed

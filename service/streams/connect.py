@@ -14,7 +14,6 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 
 from service.errors import Unavailable
 from service.sections import RedisSettings
@@ -51,7 +50,7 @@ async def connected_writer(settings: RedisSettings) -> asyncio.StreamWriter:
     connection: AbstractConnection = _pool(settings).make_connection()  # type: ignore[no-untyped-call]
     try:
         await connection.connect()  # type: ignore[no-untyped-call]
-    except (TimeoutError, RedisError, OSError) as exc:
+    except Exception as exc:  # besides errors, redis-py raises whatever an answer that is none leads to
         raise Unavailable(f"{type(exc).__name__}: {exc}") from exc
     # The one private attribute this package uses of redis-py; tests/unit/test_connect.py guards it.
     writer: asyncio.StreamWriter | None = connection._writer

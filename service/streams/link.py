@@ -128,7 +128,7 @@ class Link(asyncio.Protocol):
                         self._on_push(reply)
                 else:
                     self._take(reply)
-        except Unavailable as exc:
+        except (Unavailable, ValueError) as exc:  # the latter: an error that is not UTF-8
             self._end(f"not RESP3: {exc}")
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -92,6 +92,8 @@ def parse_state(reply: Any) -> StreamState:
         if str(reply).startswith("ERR no such key"):
             return ABSENT
         raise reply
+    if not isinstance(reply, dict):
+        raise CommandFailed(f"no answer to XINFO: {reply!r}")
     first = reply[b"first-entry"]
     max_deleted = reply.get(b"max-deleted-entry-id")
     return StreamState(

@@ -214,8 +214,10 @@ class Tail:
 
     async def _track(self, link: Link) -> bool:
         (reply,) = await link.call([("CLIENT", "TRACKING", "ON")])
-        if not isinstance(reply, CommandFailed):
+        if reply in (b"OK", "OK"):
             return True
+        if not isinstance(reply, CommandFailed):
+            raise Unavailable(f"no answer to CLIENT TRACKING: {reply!r}")
         logger.warning(
             "Redis refuses CLIENT TRACKING (%s): followed channels are polled every %g ms instead",
             reply,

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from service.config import Settings, load
 from service.errors import ConfigError
+from service.streams import connect
 
 
 @pytest.fixture(autouse=True)
@@ -365,6 +366,52 @@ def test_a_wrong_url_is_not_shown(url: str, file: Any, monkeypatch: pytest.Monke
     said = _mistake()
     assert "STREAMGATE_REDIS__URL" in said
     assert "hunter2" not in said
+
+
+@pytest.mark.parametrize(
+    ("url", "allowed"),
+    [
+        ("redis://:hunter2@host/?foo=bar", "db, client_name"),
+        ("redis://:hunter2@host/?retry=3", "db, client_name"),
+        ("redis://:hunter2@host/?protocol=2", "db, client_name"),
+        ("redis://:hunter2@host/?connection_class=x", "db, client_name"),
+        ("redis://:hunter2@host/?health_check_interval=abc", "db, client_name"),
+        ("redis://:hunter2@host/?ssl_cert_reqs=none", "db, client_name"),
+        ("redis://:hunter2@host/?db=abc", "db with a number"),
+        ("redis://:hunter2@host/abc", "the database"),
+        ("redis://:hunter2@host:abc", "port"),
+        ("unix:///run/redis.sock?db=hunter2", "db with a number"),
+        ("unix:///run/redis.sock?ssl_cert_reqs=hunter2", "db, client_name"),
+        ("rediss://:hunter2@host/?ssl_min_version=TLSv1_3", "ssl_ca_certs"),
+        ("rediss://:hunter2@host/?ssl_cert_reqs=xyz", "ssl_cert_reqs of none, optional, required"),
+        ("rediss://:hunter2@host/?ssl_check_hostname=", "ssl_check_hostname of true, false"),
+        ("rediss://:hunter2@host/?ssl_ca_certs=/nope.crt", "there is no /nope.crt"),
+        ("rediss://:hunter2@host/?ssl_certfile=/nope.crt", "there is no /nope.crt"),
+    ],
+)
+def test_options_of_a_url(url: str, allowed: str, file: Any) -> None:
+    """Mistakes are told at the start; nothing of the rest is shown."""
+    said = _mistake(file(f'[redis]\nurl = "{url}"\n'))
+    assert "redis.url" in said
+    assert allowed in said
+    assert "hunter2" not in said
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://host",
+        "redis://user:secret@[::1]:6379/3?client_name=streamgate",
+        "redis:///?db=3",
+        "rediss://host/0?ssl_cert_reqs=none&ssl_check_hostname=false",
+        f"rediss://host?ssl_ca_certs={__file__}&ssl_certfile={__file__}&ssl_keyfile={__file__}&ssl_password=x",
+        "unix:///run/redis.sock?db=1",
+    ],
+)
+def test_urls_that_can_be_used(url: str, file: Any) -> None:
+    """And redis-py makes a connection of each."""
+    settings = load(file(f'[redis]\nurl = "{url}"\n'))
+    assert connect._pool(settings.redis).make_connection() is not None  # type: ignore[no-untyped-call]
 
 
 def test_a_url_of_the_wrong_type_is_not_shown(file: Any) -> None:
