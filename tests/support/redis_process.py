@@ -6,7 +6,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -47,15 +47,23 @@ class RedisProcess(ChildProcess):
         durable: `appendonly yes`, `appendfsync always`: what was answered survives SIGKILL.
         password: asked of every connection; part of `url`.
         binary: another server than the one that is found.
+        options: more of the command line.
     """
 
-    def __init__(self, *, durable: bool = False, password: str = "", binary: str = "") -> None:
+    def __init__(
+        self,
+        *,
+        durable: bool = False,
+        password: str = "",
+        binary: str = "",
+        options: Mapping[str, str] | None = None,
+    ) -> None:
         if not binary:
             binary = _modern_server()
         directory = tempfile.TemporaryDirectory(prefix="streamgate-redis-", ignore_cleanup_errors=True)
         self.port = free_port()
         self._password = password
-        options = {
+        all_options = {
             "--port": str(self.port),
             "--bind": "127.0.0.1",
             "--dir": directory.name,
@@ -63,10 +71,11 @@ class RedisProcess(ChildProcess):
             "--appendonly": "yes" if durable else "no",
             "--appendfsync": "always" if durable else "no",
             "--daemonize": "no",
+            **(options or {}),
         }
         if password:
-            options["--requirepass"] = password
-        super().__init__([binary, *(word for pair in options.items() for word in pair)], directory)
+            all_options["--requirepass"] = password
+        super().__init__([binary, *(word for pair in all_options.items() for word in pair)], directory)
 
     @property
     def url(self) -> str:
