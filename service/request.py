@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from service import raw_json
 from service.errors import bad_request
 
 #: The largest offset and id: what JavaScript holds exactly.
@@ -13,12 +14,19 @@ MAX_INTEGER = (1 << 53) - 1
 
 
 class Request:
-    """Named parameters."""
+    """Named parameters.
 
-    __slots__ = ("_fields",)
+    Args:
+        source: the JSON text they were read from, if payloads shall be what it says to the letter.
+        path: of names, to them in the text.
+    """
 
-    def __init__(self, fields: dict[str, Any]) -> None:
+    __slots__ = ("_fields", "_path", "_source")
+
+    def __init__(self, fields: dict[str, Any], source: bytes = b"", *path: str) -> None:
         self._fields = fields
+        self._source = source
+        self._path = path
 
     def names(self) -> list[str]:
         """What there is."""
@@ -82,10 +90,10 @@ class Request:
             return None
         if not isinstance(value, dict):
             raise bad_request(f"{name} must be an object")
-        return Request(value)
+        return Request(value, self._source, *self._path, name)
 
     def payload(self, name: str) -> bytes:
-        """Any JSON, encoded.
+        """Any JSON, as it was written, on one line.
 
         Raises:
             ReplyError: 107, it is missing, or nested deeper than can be encoded.
@@ -93,6 +101,12 @@ class Request:
         if name not in self._fields:
             raise bad_request(f"{name} is required")
         try:
-            return orjson.dumps(self._fields[name])
+            encoded = orjson.dumps(self._fields[name])
         except orjson.JSONEncodeError:
             raise bad_request(f"{name} is nested too deeply") from None
+        if not self._source or encoded in self._source:  # nearly always: clients write no white space
+            return encoded
+        try:
+            return raw_json.cut(self._source, *self._path, name).replace(b"\r", b" ").replace(b"\n", b" ")
+        except RecursionError:
+            return encoded

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import json
+import re
+from typing import Any, NamedTuple, Never
 
 import orjson
 
@@ -51,6 +53,9 @@ class Command(NamedTuple):
 
 _NOTHING = Request({})
 
+#: The beginning of a command as SDKs write it.
+_ID_FIRST = re.compile(rb'\s*\{\s*"id"\s*:\s*([1-9][0-9]{0,9})\s*,')
+
 
 def decode(line: bytes) -> Command | None:
     """One line of a text frame; None is a pong (`{}`).
@@ -58,10 +63,14 @@ def decode(line: bytes) -> Command | None:
     Raises:
         ProtocolViolation: not a JSON object, or without a usable id.
     """
+    refused = None
     try:
         fields = orjson.loads(line)
     except ValueError:
-        raise ProtocolViolation("not JSON") from None
+        fields = _decode_leniently(line)
+        refused = bad_request(
+            "text with half a surrogate pair, a number too large or too many levels cannot be passed on"
+        )
     if not isinstance(fields, dict):
         raise ProtocolViolation("not an object")
     if not fields:
@@ -71,6 +80,9 @@ def decode(line: bytes) -> Command | None:
         raise ProtocolViolation("id must be an integer from 1 to 2^32 - 1")
     if not command_id and "send" not in fields:
         raise ProtocolViolation("a command other than send has an id")
+    if refused is not None:
+        method = next(iter(METHODS.intersection(fields)), "unknown")
+        return Command(command_id, method, _NOTHING, refused)
     if len(fields) != 1:
         error = bad_request("a command has exactly one method")
         return Command(command_id, "unknown", _NOTHING, error)
@@ -79,7 +91,32 @@ def decode(line: bytes) -> Command | None:
         return Command(command_id, "unknown", _NOTHING, method_not_found())
     if not isinstance(request, dict):
         return Command(command_id, method, _NOTHING, bad_request(f"{method} must be an object"))
-    return Command(command_id, method, Request(request))
+    return Command(command_id, method, Request(request, line, method))
+
+
+def _decode_leniently(line: bytes) -> Any:
+    """What is valid JSON, but holds what no client could be sent: for its id, so that it can be answered.
+
+    Such is a lone surrogate, which JavaScript writes where it has cut a text in the middle of a character.
+    """
+    try:
+        return json.loads(line.decode(), parse_int=_integer, parse_float=str, parse_constant=_refuse)
+    except ValueError:
+        raise ProtocolViolation("not JSON") from None
+    except RecursionError:
+        if found := _ID_FIRST.match(line):
+            return {"id": int(found[1]), "unknown": None}
+        raise ProtocolViolation("nested too deeply") from None
+
+
+def _integer(digits: str) -> int:
+    return (
+        int(digits) if len(digits) <= 10 else -1
+    )  # larger than any id; to be converted they may be too long
+
+
+def _refuse(constant: str) -> Never:
+    raise ValueError(constant)  # NaN and Infinity, which are not JSON
 
 
 def encode_reply(command: Command, result: dict[str, Any]) -> bytes:

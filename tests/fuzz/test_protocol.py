@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import orjson
@@ -10,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from service.errors import ReplyError
+from service.raw_json import cut
 from service.session.protocol import METHODS, ProtocolViolation, decode, encode_error, encode_reply
 
 _scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False) | st.text()
@@ -80,6 +82,33 @@ def test_commands_round_trip(number: int, method: str, request: dict[str, Any]) 
     reply = encode_reply(command, {"x": 1})
     assert orjson.loads(reply) == {"id": number, method: {"x": 1}}
     assert b"\n" not in reply
+
+
+_written = st.recursive(
+    st.sampled_from(["null", "true", "0", "-1", "1.0", "1E5", "123456789012345678901234567890", '""'])
+    | st.text(st.characters(exclude_categories=["Cs"]), max_size=5).map(json.dumps)
+    | st.text('"\\\\{}[],:', max_size=5).map(lambda text: json.dumps(text, ensure_ascii=False)),
+    lambda inner: (
+        st.builds("[{}]".format, st.lists(inner, max_size=4).map(" , ".join))
+        | st.lists(
+            st.tuples(st.sampled_from(['"data"', r'"d\u0061ta"', '"a"', '""']), inner), max_size=4
+        ).map(lambda pairs: "{" + ",\t".join(f"{name} :{value}" for name, value in pairs) + " }")
+    ),
+    max_leaves=12,
+)
+
+
+@given(_written, st.lists(st.tuples(st.sampled_from(["data", "channel", "x"]), _written), max_size=4))
+def test_payloads_are_what_was_written(data: str, others: list[tuple[str, str]]) -> None:
+    """The text of the last `data`, whatever stands beside it; as the standard library reads it."""
+    pairs = [*others, ("data", data), *[pair for pair in others if pair[0] != "data"]]
+    request = " , ".join(f'"{name}": {value}' for name, value in pairs)
+    line = f' {{"id" :1, "publish" :{{ {request}}} }}'.encode()
+    command = decode(line)
+    assert command is not None
+    assert cut(line, "publish", "data") == data.encode()
+    payload = command.request.payload("data")
+    assert payload == data.encode() or (payload in line and orjson.loads(payload) == orjson.loads(data))
 
 
 @given(st.binary(max_size=50), st.binary(max_size=50))

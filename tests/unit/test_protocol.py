@@ -180,3 +180,98 @@ def test_publications_are_not_encoded_again() -> None:
     """A list is assembled from what is there, byte by byte."""
     assert orjson.dumps({"p": json_list([b'{"a": 1.0}', b"2"])}) == b'{"p":[{"a": 1.0},2]}'
     assert orjson.dumps({"p": json_list([])}) == b'{"p":[]}'
+
+
+# What no client could be sent
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        rb'"cut in \ud83d"',
+        rb'"\udc00\ud83d"',
+        b"1e999",
+        b"-1e999",
+        b"9" * 400,
+        b"9" * 5000,
+        b"[" * 2000 + b"]" * 2000,
+        b"[" * 60_000 + b"]" * 60_000,
+    ],
+    ids=lambda data: repr(data[:12]),
+)
+def test_what_cannot_be_passed_on_is_one_commands_fault(data: bytes) -> None:
+    """It is answered with 107, and the session goes on."""
+    command = _decode(b'{"id":7,"publish":{"channel":"a","data":%b}}' % data)
+    assert command.id == 7
+    assert command.answered
+    assert command.error is not None
+    assert command.error.code == 107
+    assert command.method in ("publish", "unknown")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        rb'{"id":1e999,"publish":{}}',
+        rb'{"id":0,"publish":"\ud83d"}',
+        rb'{"publish":"\ud83d"}',
+        rb'{"id":%b,"publish":{}}' % (b"9" * 400),
+        rb'["\ud83d"]',
+        b'{"id":1,"publish":NaN}',
+        b'{"id":1,"publish":Infinity}',
+        b'{"id":1,"publish":"\xff"}',
+        b'{"publish":' + b"[" * 60_000 + b"]" * 60_000 + b',"id":1}',
+    ],
+    ids=lambda line: repr(line[:20]),
+)
+def test_what_has_no_id_or_is_no_json_ends_the_session(line: bytes) -> None:
+    """There is nobody to answer."""
+    with pytest.raises(ProtocolViolation):
+        decode(line)
+
+
+# Payloads to the letter
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"123456789012345678901234567890",
+        b"1e5",
+        b"[1.0, 1e5, 0.1000000000000000055, 1.10, -0.0]",
+        b'{"a":1,"a":2}',
+        rb'{"\u0061" : "\u00e9\/" }',
+        '"ä\u2028"'.encode(),
+        b'{ "deep" : [ { "data" : "}" } , "]" ] }',
+        b"[1.0,\t2]",
+        b"0",
+    ],
+)
+@pytest.mark.parametrize(
+    "line", [b'{"id":1,"publish":{"data":%b,"channel":"a"}}', b' { "publish" : { "data" : %b } , "id" : 1 } ']
+)
+def test_payloads_are_passed_on_as_they_are_written(data: bytes, line: bytes) -> None:
+    """No digit is lost, and no name."""
+    assert _decode(line % data).request.payload("data") == data
+
+
+def test_line_breaks_in_a_payload_become_spaces() -> None:
+    """SDKs split frames at them."""
+    command = _decode(b'{"id":1,"publish":{"data":[1.0,\r2]}}')
+    assert command.request.payload("data") == b"[1.0, 2]"
+
+
+def test_the_last_of_equal_names_counts() -> None:
+    """As for everything else that is read from a command."""
+    line = b'{"id":1,"publish":{"data":1.0},"publish":{"data":2.0,"d\\u0061ta":3.0,"x":{"data":4.0}}}'
+    assert _decode(line).request.payload("data") == b"3.0"
+    nested = _decode(b'{"id":1,"rpc":{"data":{"body":1.0}}}').request.nested("data")
+    assert nested is not None
+    assert nested.payload("body") == b"1.0"
+
+
+def test_beside_what_is_nested_too_deeply_the_payload_is_the_value() -> None:
+    """It cannot be found in the text."""
+    deep = b"[" * 1000 + b"]" * 1000
+    command = _decode(b'{"id":1,"publish":{"x":%b,"data":1.0e0}}' % deep)
+    assert orjson.loads(command.request.payload("data")) == 1.0
