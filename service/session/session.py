@@ -121,8 +121,9 @@ class Session:
         if self.state is State.PINGED:
             self.state = State.CONNECTED
             self._act_in(self._context.settings.client.ping_seconds)
-        for line in message.split(b"\n"):
-            if self.state >= State.CLOSING:
+        for line in message.removesuffix(b"\n").split(b"\n"):
+            # An empty one costs as much: else a flood of them would cost nothing.
+            if self.state >= State.CLOSING or not self.spend():
                 return
             if line and not line.isspace():
                 self._receive_line(line)
@@ -136,8 +137,6 @@ class Session:
         return False
 
     def _receive_line(self, line: bytes) -> None:
-        if not self.spend():
-            return
         try:
             command = protocol.decode(line)
         except ProtocolViolation as exc:

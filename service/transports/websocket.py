@@ -85,7 +85,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._unparsed = 0
         self._connections: set[Any] | None = None
         # A fragmented message under way, and whether it is text.
-        self._fragments: list[bytes] | None = None
+        self._fragments: bytearray | None = None
         self._text = True
         # Bytes not yet fed to the parser, and how many have asked to read no more.
         self._rest = b""
@@ -264,13 +264,17 @@ class WebSocketConnection(asyncio.Protocol):
                 if frame.fin:
                     self._handle_message(parser, bytes(frame.data))
                 else:
-                    self._fragments = [bytes(frame.data)]
+                    self._fragments = bytearray(frame.data)
             case Opcode.CONT:
+                if not self._session.spend():
+                    return
                 assert self._fragments is not None
-                self._fragments.append(bytes(frame.data))
+                self._fragments += frame.data  # bounded by the parser, as every message is
                 if frame.fin:
-                    message, self._fragments = b"".join(self._fragments), None
+                    message, self._fragments = bytes(self._fragments), None
                     self._handle_message(parser, message)
+            case Opcode.PONG:
+                self._session.spend()
             case Opcode.PING:
                 # The parser has made the pong; it goes out behind what is pending.
                 if self._session.spend():

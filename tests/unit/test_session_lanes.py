@@ -27,6 +27,17 @@ async def test_beyond_the_command_rate() -> None:
 
 
 @virtual_time
+async def test_empty_lines_count() -> None:
+    """All but one at a message's end."""
+    client = World(subscriptions=10, commands_burst=10, commands_per_second=1).client()
+    for number in range(2, 11):
+        client.send(b'{"id":%d,"ping":{}}\n' % number)
+    assert client.close_code == 0
+    client.send(b"\n" * 100_000)
+    assert [d.code for d in client.transport.closed] == [3509]
+
+
+@virtual_time
 async def test_the_rate_is_sustained() -> None:
     """Who keeps to it is never closed."""
     client = World(subscriptions=2, commands_burst=2, commands_per_second=10).client()

@@ -246,6 +246,43 @@ async def test_parsing_yields_to_the_others(connect: Connect, monkeypatch: pytes
     assert client.connection._parser is None
 
 
+@pytest.mark.parametrize(
+    "frame",
+    [
+        client_frame(b""),
+        client_frame(b"\n"),
+        client_frame(b" \r\n"),
+        client_frame(b"{}"),
+        client_frame(b"", PONG),
+    ],
+    ids=repr,
+)
+@virtual_time
+async def test_whatever_comes_counts(frame: bytes, connect: Connect) -> None:
+    """As a command, though it asks for nothing: a flood of it is a flood."""
+    client = connect(subscriptions=10, commands_burst=10, commands_per_second=1)
+    client.send(frame * 9)  # and `connect`
+    assert client.frames() == []
+    client.send(frame)
+    [(opcode, payload)] = client.frames()
+    assert opcode == CLOSE
+    assert int.from_bytes(payload[:2], "big") == 3509
+
+
+@pytest.mark.parametrize("part", [b"", b"x"])
+@virtual_time
+async def test_fragments_count(part: bytes, connect: Connect) -> None:
+    """Each of them, and none is kept that holds nothing."""
+    client = connect(subscriptions=10, commands_burst=10, commands_per_second=1)
+    client.send(client_frame(part, fin=False) + client_frame(part, CONT, fin=False) * 9)
+    assert client.frames() == []
+    assert bytes(client.connection._fragments or b"") == part * 10
+    client.send(client_frame(part, CONT, fin=False))
+    [(opcode, payload)] = client.frames()
+    assert opcode == CLOSE
+    assert int.from_bytes(payload[:2], "big") == 3509
+
+
 @virtual_time
 async def test_a_flood_of_pings_is_a_flood(connect: Connect) -> None:
     """Each counts as a command: 3509 beyond the burst."""
