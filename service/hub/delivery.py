@@ -101,7 +101,7 @@ class Broadcast:
                     except OSError:  # full, or broken: the outbox knows what to do
                         taken = 0
                     if taken != size:
-                        outbox.put(memoryview(chunk)[taken:])
+                        outbox.put_rest(memoryview(chunk)[taken:])
             except Exception:  # one session's failure must not stop the others
                 logger.exception("a session could not be written to")
                 outbox.give_up("error")

@@ -7,9 +7,10 @@ microseconds later. While it does not (`blocked`), what happens is the namespace
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 from service.hub.flusher import IDLE, NOW, Flusher
 from service.hub.publication import WireFormat
@@ -51,6 +52,7 @@ class Outbox:
     """
 
     __slots__ = (
+        "_begun",
         "_flusher",
         "_limit",
         "blocked",
@@ -84,6 +86,8 @@ class Outbox:
         self.format = format
         #: Chunks in order. The fan-out appends here itself while the outbox is not blocked.
         self.pending: list[Chunk] = []
+        # The first of them is the rest of a chunk that has been written in part.
+        self._begun = False
         #: The newest chunk of each conflated channel, while blocked; sent after `pending`.
         self.conflated: dict[str, bytes] | None = None
         #: When the flusher looks after it; see `flusher.Flushable`.
@@ -166,33 +170,30 @@ class Outbox:
         data: Chunk
         if len(pending) == 1 and not self.blocked:  # nearly always
             self.put(pending.pop())
-        while pending and not self.blocked:
+        while not self.blocked and (pending or self.conflated):
+            if not pending:
+                data = self._take_conflated()
             # Few chunks nearly always make a small piece: counting their bytes first would cost more.
-            if len(pending) > FEW or len(data := b"".join(pending)) > PIECE:
+            elif len(pending) > FEW or len(pending[0]) > PIECE or len(data := b"".join(pending)) > PIECE:
                 data = self._take_piece()
             else:
                 pending.clear()
             self.put(data)
-        while self.conflated and not self.blocked:
-            self.put(self._take_conflated())
 
     def put(self, data: Chunk) -> None:
-        """Write; of what is more than a piece the rest waits here, where it counts, once the socket is full.
+        """Write what comes before all that is pending: a piece at most, the rest waits here and counts."""
+        self._begun = len(data) > PIECE
+        if self._begun:
+            view = memoryview(data)  # the bytes stay shared
+            self.pending.insert(0, view[PIECE:])
+            data = view[:PIECE]
+        self.write(data if isinstance(data, bytes) else bytes(data))
 
-        The outbox must not be blocked, and `data` must come before all that is pending.
-        """
-        if len(data) <= PIECE:
-            self.write(data if isinstance(data, bytes) else bytes(data))
-            return
-        view = memoryview(data)  # the bytes stay shared
-        for at in range(0, len(view), PIECE):
-            if self.closed:
-                return
-            if self.blocked:
-                self.pending.insert(0, view[at:])
-                self._add_held(len(view) - at)
-                return
-            self.write(bytes(view[at : at + PIECE]))
+    def put_rest(self, data: Chunk) -> None:
+        """Write on with what a system call has not taken; nothing is pending, the outbox not blocked."""
+        self.pending.append(data)
+        self._begun = True
+        self.flush()
 
     def _take_piece(self) -> Chunk:
         size = count = 0
@@ -220,7 +221,9 @@ class Outbox:
         self.owner.overflow(reason)
 
     def close(self) -> None:
-        """Drop everything; nothing goes out any more."""
+        """Drop everything; nothing goes out any more, but what has been begun: a frame must not be cut."""
+        begun = self.pending[0] if self._begun and self.pending else None
+        self._begun = False
         # Blocked for good: the fan-out's loops look at one flag only.
         self.closed = self.blocked = True
         self.pending.clear()
@@ -228,3 +231,6 @@ class Outbox:
         if self.held:
             self._add_held(-self.held)
         self._flusher.blocked.discard(self)
+        if begun is not None:
+            with contextlib.suppress(Exception):  # it may have failed before, and be closed for that
+                self.write(cast(bytes, begun))  # a memoryview, so that it is not copied

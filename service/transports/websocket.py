@@ -165,10 +165,15 @@ class WebSocketConnection(asyncio.Protocol):
         return self._socket.send
 
     def write(self, data: bytes) -> None:
-        """Give bytes to the socket. The outbox is not blocked, so the transport has nothing buffered.
+        """Give bytes to the socket.
 
         Straight to the system call (docs/decisions/0006); the transport gets what the socket did not take.
+        While the outbox is blocked the transport has something buffered, and this goes behind it.
         """
+        if self._session.outbox.blocked:
+            if not self._transport.is_closing():
+                self._transport.write(data)
+            return
         try:
             sent = self._socket.send(data)
         except BlockingIOError:

@@ -142,7 +142,8 @@ async def test_rpc_and_send(node: NodeProcess, name: Name) -> None:
     async with open_client(node.url) as client:
         assert (await client.error("rpc", method="x", data={}))["code"] == 104
         await client.send_raw('{"send":{"data":{"fire":"and forget"}}}')
-        assert (await client.call("history", channel=name("log")))["epoch"]  # nothing else was answered
+        answer = await client.call("history", channel=name("log"))  # nothing else was answered
+        assert answer == {"epoch": "", "offset": 0}
         assert len(client.messages) == 3
 
 

@@ -53,7 +53,7 @@ async def test_what_is_left_of_a_large_chunk_counts(how: str) -> None:
     elif how == "conflated":
         sock.outbox.conflated = {"a": large}
     if how == "put":
-        sock.outbox.put(large)
+        sock.outbox.put_rest(large)
     else:
         sock.outbox.flush()
     assert sock.written == b"x" * PIECE
@@ -69,23 +69,43 @@ async def test_what_is_left_of_a_large_chunk_counts(how: str) -> None:
     assert flusher.held == 0
 
 
-async def test_a_large_chunk_may_be_the_end() -> None:
-    """Over the bound of all sessions nothing of it stays; nor where the socket closes in the middle."""
-    sock = FakeSocket(Flusher(2 * PIECE), room=PIECE)
-    sock.outbox.send(b"x" * (5 * PIECE))
+@pytest.mark.parametrize("how", ["close", "limit", "total"])
+async def test_what_has_been_begun_is_ended(how: str) -> None:
+    """The end of a session cuts no frame: a close frame follows. What comes after it is dropped."""
+    flusher = Flusher(2 * PIECE if how == "total" else 10**9)
+    sock = FakeSocket(flusher, room=PIECE, limit=4 * PIECE + 3)
+    large = b"x" * (5 * PIECE)
+    sock.outbox.pending += [large, b"next"] if how != "limit" else [large]
     sock.outbox.flush()
-    assert sock.outbox.closed
-    assert sock.outbox.pending == []
-    sock = FakeSocket(Flusher(10**9))
-
-    def broken(data: bytes) -> None:
-        sock.writes.append(data)
+    if how == "close":
         sock.outbox.close()
-
-    sock.outbox.write = broken
-    sock.outbox.put(b"x" * (5 * PIECE))
-    assert len(sock.writes) == 1
+    elif how == "limit":
+        sock.outbox.hold(b"next")
+    assert sock.outbox.closed
+    assert sock.written == large
     assert sock.outbox.pending == []
+    assert sock.outbox.held == flusher.held == 0
+    sock.outbox.close()
+    assert sock.written == large
+
+
+async def test_large_conflated_values_keep_their_order() -> None:
+    """One is written to its end before the next begins."""
+    sock = FakeSocket(Flusher(10**9))
+    sock.outbox.block()
+    for channel in b"abc":
+        sock.outbox.conflate(chr(channel), bytes([channel]) * (2 * PIECE))
+    sock.open()
+    assert sock.written == b"".join(bytes([channel]) * (2 * PIECE) for channel in b"abc")
+
+
+async def test_what_has_not_been_begun_is_dropped() -> None:
+    """With the end of the session."""
+    sock = FakeSocket(Flusher(10**9), room=5 * PIECE)
+    sock.outbox.pending += [b"x" * (5 * PIECE), b"y" * PIECE, b"z"]
+    sock.outbox.flush()
+    sock.outbox.close()
+    assert sock.written == b"x" * (5 * PIECE)
 
 
 async def test_writing_stops_when_the_socket_is_full() -> None:
