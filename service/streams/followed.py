@@ -27,8 +27,8 @@ from service.streams.position import (
 #: entry comes along.
 MIN_COUNT, MAX_COUNT = 2, 512
 
-#: Entries asked for where nothing is known of their size; a channel that has more is asked for ever more.
-FIRST_COUNT = 8
+#: Entries asked for where nothing is known of their size, and how many times more where there are more.
+FIRST_COUNT, GROWTH = 8, 8
 
 #: Bytes that one read of a channel, and one pipeline, may bring, if entries are as large as the last ones.
 BYTES_PER_READ = 4 * 2**20
@@ -181,7 +181,8 @@ class Followed:
 
     def _learn(self, found: list[RawEntry], *, weigh: bool) -> None:
         """How many entries to ask for next: more while there are more, fewer the larger they are."""
-        self.count = min(MAX_COUNT, max(FIRST_COUNT, 2 * len(found), self.count // 2))
+        count = GROWTH * len(found) if len(found) == self._count else self.count // 2
+        self.count = min(MAX_COUNT, max(FIRST_COUNT, count))
         self.weight = sum(sum(map(len, fields)) for _, fields in found) if weigh else 0
         if self.weight:
             self.count = max(MIN_COUNT, min(self.count, BYTES_PER_READ * len(found) // self.weight))
