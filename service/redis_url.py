@@ -28,16 +28,16 @@ def check(url: str) -> None:
     Raises:
         ValueError: it could not; the text says what is allowed, and holds no password.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in SCHEMES:
-        raise ValueError(f"a URL that begins with one of {', '.join(s + '://' for s in SCHEMES)}")
     try:
+        parts = urlsplit(url)
         _ = parts.port
     except ValueError:
-        raise ValueError("a URL with a port from 0 to 65535 behind its host") from None
+        raise ValueError("a URL with a host, and a port up to 65535, such as redis://host:6379/0") from None
+    if parts.scheme not in SCHEMES:
+        raise ValueError(f"a URL that begins with one of {', '.join(s + '://' for s in SCHEMES)}")
     path = unquote(parts.path).strip("/")
     if parts.scheme != "unix" and path and not path.isdecimal():
-        raise ValueError("a URL with nothing or a number, the database, behind the first /")
+        raise ValueError("a URL whose path is the number of a database, such as redis://host:6379/0")
     options = _OPTIONS | (_TLS_OPTIONS if parts.scheme == "rediss" else {})
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if name not in options:
