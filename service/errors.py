@@ -15,6 +15,7 @@ the client what to do (docs/protocol.md, "Closing"): 3000-3499 and 4000-4499 rec
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 
@@ -118,8 +119,9 @@ def token_expired() -> ReplyError:
 
 
 def too_many_requests(retry_after: float, what: str = "too many requests") -> ReplyError:
-    """111: a rate; trying again helps after `retry_after` seconds."""
-    return ReplyError(111, what, temporary=True, retry_after=retry_after)
+    """111: a rate; trying again helps after `retry_after` seconds. The text has it for SDKs that drop it."""
+    text = f"{what}: wait {math.ceil(retry_after)} s"
+    return ReplyError(111, text, temporary=True, retry_after=retry_after)
 
 
 def unrecoverable_position() -> ReplyError:

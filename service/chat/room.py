@@ -170,7 +170,7 @@ class Rooms:
         if word == b"ok":
             return reply
         if word == b"slow":
-            raise too_many_requests(reply[1] / 1000, "slow mode: wait before the next message")
+            raise too_many_requests(reply[1] / 1000, "slow mode")
         if word in (b"banned", b"muted"):
             raise self._barred(word.decode(), reply[1])
         if refusal := _REFUSALS.get(word):

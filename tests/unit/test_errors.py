@@ -35,6 +35,17 @@ def test_what_is_wrong_can_be_named() -> None:
     assert errors.not_available("no stream").message == "no stream"
 
 
+def test_a_rate_says_when_to_come_back() -> None:
+    """In the text as well, rounded up: the JavaScript SDK passes on nothing but code and text."""
+    error = errors.too_many_requests(1.2, "slow mode")
+    assert error.body() == {
+        "code": 111,
+        "message": "slow mode: wait 2 s",
+        "temporary": True,
+        "retry_after": 1.2,
+    }
+
+
 def test_disconnects_are_told_apart() -> None:
     """No two disconnects share a code, and each reason fits a close frame."""
     assert len({d.code for d in _DISCONNECTS}) == len(_DISCONNECTS) > 0
