@@ -17,6 +17,7 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
 from service.api.admin import admin_routes
+from service.api.demo import demo_token_route
 from service.api.page import WEB, page
 from service.api.server import api_route
 from service.chat.chat import Chat
@@ -43,7 +44,7 @@ from service.streams.rates import Rates
 from service.streams.tail import Tail
 from service.streams.trim import Trimmer
 from service.tasks import Tasks
-from service.transports.endpoint import no_such_path, websocket_endpoint
+from service.transports.endpoint import no_such_path, origin_allowed, websocket_endpoint
 from service.transports.http import ADMISSION
 
 logger = logging.getLogger(__name__)
@@ -218,6 +219,7 @@ def build_public_app(node: Node) -> Starlette:
     ]
     if node.settings.server.demo_page:
         routes.append(Route("/", page))
+        routes.append(demo_token_route(node.settings, origin_allowed))
         routes.append(Mount("/static", StaticFiles(directory=WEB)))
     return Starlette(routes=routes, lifespan=lifespan)
 

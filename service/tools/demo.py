@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import json
 import os
 import random
+import secrets
 import shlex
 import shutil
 import signal
@@ -129,10 +131,12 @@ def _choose_port(host: str, port: int) -> int:
 def _start_node(host: str, port: int, redis_url: str, output: IO[bytes] | None, log: IO[bytes]) -> _Node:
     admin_port = free_port()
     # The package's own directory comes first, wherever the demo is started (-P: and not that place);
-    # the URL goes by the environment, since anybody may read a command line.
+    # URL and secret go by the environment, since anybody may read a command line.
     root = str(Path(__file__).parents[2])
     path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
-    environment = {**os.environ, "PYTHONPATH": path, "STREAMGATE_REDIS__URL": redis_url}
+    secret = json.dumps([secrets.token_hex(32)])  # signs who visitors are, until the demo ends
+    environment = {"STREAMGATE_TOKENS__HMAC_SECRETS": secret, **os.environ}  # unless there is one already
+    environment |= {"PYTHONPATH": path, "STREAMGATE_REDIS__URL": redis_url}
     command = [sys.executable, "-P", "-m", "service", "serve", "--config", str(SETTINGS)]
     command += ["--host", host, "--port", str(port), "--workers", "1", "--admin-port", str(admin_port)]
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared, not bound
