@@ -1,6 +1,7 @@
 // The page: one connection, and a part of the page for each kind of channel.
 
-import { ChatRoom } from "./chat.js";
+import { ChatRoom } from "./chat/room.js";
+import { Identity } from "./identity.js";
 import { Latency } from "./latency.js";
 import { QuoteCard } from "./quotes.js";
 import { ScoreBoard } from "./scores.js";
@@ -8,7 +9,8 @@ import { startTheme } from "./theme.js";
 
 const SYMBOLS = ["AAPL", "MSFT", "NVDA", "AMZN", "GOOG", "TSLA"];
 
-const asked = new URLSearchParams(location.search).get("symbols");
+const parameters = new URLSearchParams(location.search);
+const asked = parameters.get("symbols");
 const symbols = asked ? asked.split(",").filter(Boolean).slice(0, 12) : SYMBOLS;
 
 const scheme = location.protocol === "https:" ? "wss:" : "ws:";
@@ -19,7 +21,12 @@ const centrifuge = new Centrifuge(`${scheme}//${location.host}/connection/websoc
 });
 
 const latency = new Latency();
-const chat = new ChatRoom(centrifuge);
+const identity = new Identity(centrifuge, {
+  leaving: () => chat.leave(),
+  changed: () => chat.enter(),
+  failed: (error) => chat.hint.refuse(error),
+});
+const chat = new ChatRoom(centrifuge, identity, `chat:${parameters.get("room") || "lobby"}`);
 const board = new ScoreBoard((channel, handlers) => follow(channel, handlers));
 const cards = symbols.map((symbol) => new QuoteCard(symbol, document.getElementById("quotes")));
 
@@ -37,8 +44,8 @@ function guarded(handler) {
 /**
  * Subscribe to a channel.
  *
- * `publication(data, offset, live)` gets what is published; `live` is false for snapshots and for
- * what is caught up after a cut. `load(publications)` gets the newest `history` publications,
+ * `publication(data, offset, live, context)` gets what is published; `live` is false for snapshots and
+ * for what is caught up after a cut, `context` is the SDK's. `load(publications)` gets the newest `history` publications,
  * oldest first, at the beginning and whenever publications were missed; the second argument tells
  * which it is.
  */
@@ -49,7 +56,7 @@ function follow(channel, { publication, load, history = 0 }) {
     const live = !catchingUp && context.tags?.snapshot !== "true";
     latency.count();
     if (live && context.offset) latency.add(context.offset);
-    publication(context.data, context.offset, live);
+    publication(context.data, context.offset, live, context);
   }));
   subscription.on("subscribed", guarded((context) => {
     // Recovered publications follow within this turn of the event loop.
@@ -78,9 +85,7 @@ for (const card of cards) {
 }
 board.start();
 chat.attach(follow(chat.channel, {
-  publication: (data, offset, live) => chat.push(data, offset, live),
-  load: (publications, missed) => chat.load(publications, missed),
-  history: 50,
+  publication: (_data, _offset, live, context) => chat.push(context, live),
 }).subscription);
 
 // Connection state.
@@ -111,4 +116,4 @@ startTheme(() => {
   for (const card of cards) card.redraw();
   latency.redraw();
 });
-centrifuge.connect();
+identity.start();

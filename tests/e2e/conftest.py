@@ -99,8 +99,8 @@ OpenPage = Callable[[str], Awaitable[Page]]
 async def open_page(browser: Browser) -> AsyncIterator[OpenPage]:
     """Opens pages. At the end: no script error, no refused resource, nothing from elsewhere was asked for."""
     problems: list[str] = []
-    # A connection that does not come about is part of some tests; the browser reports each one.
-    expected = re.compile(r"WebSocket connection to .* failed")
+    # A connection that does not come about, a name that is none: part of some tests, and reported each time.
+    expected = re.compile(r"WebSocket connection to .* failed|responded with a status of 400")
 
     async def open_page(url: str) -> Page:
         page = await browser.new_page()

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 from redis.asyncio import Redis
 
@@ -52,7 +53,7 @@ async def ended(pids: list[int]) -> None:
 async def test_it_feeds_every_kind_of_channel(start_demo: StartDemo) -> None:
     """Quotes, scores and chat reach a client by the printed URL."""
     demo = await start_demo()
-    await demo.until(READY)
+    url = (await demo.until(READY))[1]
     websocket = (await demo.until(r"WebSocket\s+(ws://\S+)"))[1]
     seen: dict[str, asyncio.Event] = {
         channel: asyncio.Event() for channel in ("quotes:AAPL", "quotes:TSLA", "scores:live", "chat:lobby")
@@ -62,10 +63,12 @@ async def test_it_feeds_every_kind_of_channel(start_demo: StartDemo) -> None:
         if isinstance(event, Publication) and event.tags.get("snapshot") != "true":
             seen[event.channel].set()
 
-    async with Client(websocket, on_event=on_event) as client:
+    async with httpx.AsyncClient(trust_env=False) as browser:
+        token = (await browser.post(f"{url}demo/token", json={"name": "test"})).json()["token"]
+    async with Client(websocket, on_event=on_event, token=token) as client:
         for channel in seen:
             await client.subscribe(channel)
-        await client.publish("chat:lobby", {"user": "test", "text": "clients may chat"})
+        await client.publish("chat:lobby", {"text": "visitors with a name may chat"})
         async with asyncio.timeout(DEADLINE):
             for event in seen.values():
                 await event.wait()
