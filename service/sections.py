@@ -51,7 +51,9 @@ class ServerSettings(_Section):
     )
     settle_seconds: float = Field(1.0, ge=0, le=600, description="unready but still accepting, on SIGTERM")
     drain_seconds: float = Field(10.0, ge=0, le=3600, description="closing all sessions is spread over this")
-    demo_page: bool = Field(False, description="serve the demo page at /")
+    demo_page: bool = Field(
+        False, description="serve the demo page at /, and tokens for any name to anybody: not for production"
+    )
 
     @field_validator("allowed_origins")
     @classmethod
