@@ -17,7 +17,8 @@ from tests.support.node import NodeProcess, StartNode
 from tests.support.proxy import Proxy
 from tests.support.redis_process import RedisProcess
 
-pytestmark = pytest.mark.browser
+#: One event loop for all: they share a browser.
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 MILLISECONDS = re.compile(r"^\d+(\.\d)? ms$")
 
@@ -362,8 +363,10 @@ async def test_a_new_secret(
     other = await start_node(redis_process.url, settings)
     async with Proxy(room.node.port) as proxy:
         ada = await arrive(open_page, room.url(proxy.port), "Ada")
+        proxy.close_door()
+        await state(ada.page, "connecting")
         proxy.target = other.port
-        proxy.cut()
+        proxy.open_door()
         await state(ada.page, "connected")
         await ada.say("still Ada")
         await expect(ada.message("still Ada").locator("b")).to_have_text("Ada")

@@ -31,10 +31,15 @@ export class Acts {
   async react(message, key) {
     if (!this.room.identity.user) return;
     const { id } = message, before = message.reactions[key];
-    const remove = message.mine.has(key);
-    const result = await this.act("react", { id, key, remove });
+    let remove = message.mine.has(key);
+    let result = await this.act("react", { id, key, remove });
     // History does not tell whose reactions they are: one that changes nothing was the visitor's before.
-    if (result && !remove && before && result.counts[key] === before) this.act("react", { id, key, remove: true });
+    if (result && !remove && before && result.counts[key] === before) {
+      remove = true;
+      result = await this.act("react", { id, key, remove });
+    }
+    // Not by the event alone: another's reaction may take its place before it is read. Counts are the events'.
+    if (result) message.setMine(key, !remove);
   }
 
   edit(message) {

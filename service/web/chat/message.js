@@ -56,7 +56,6 @@ export class Message {
 
   showReactions(counts) {
     this.reactions = counts;
-    for (const key of this.mine) if (!counts[key]) this.mine.delete(key);
     const focused = this.chips.contains(document.activeElement) ? document.activeElement.dataset.key : null;
     this.chips.replaceChildren(...Object.entries(counts).map(([key, count]) => {
       const chip = button("", () => this.actions.react(this, key), { label: `${key}: ${count}`, className: "chip" });
@@ -68,6 +67,11 @@ export class Message {
     if (this.chips.childElementCount) this.item.append(this.chips);
     else this.chips.remove();
     if (focused !== null) [...this.chips.children].find((chip) => chip.dataset.key === focused)?.focus();
+  }
+
+  setMine(key, mine) {
+    this.mine[mine ? "add" : "delete"](key);
+    this.showReactions(this.reactions);
   }
 
   /** Show a field in place of the text; `save(text)` may raise, and `done` is called at the end. */

@@ -212,8 +212,8 @@ export class ChatRoom {
 
   reacted(message, { user, key, action, counts }) {
     if (!message) return;
-    if (user === this.identity.user) message.mine[action === "add" ? "add" : "delete"](key);
     message.update({ reactions: counts ?? {} });
+    if (user === this.identity.user) message.setMine(key, action === "add");
   }
 
   removed(ids) {
