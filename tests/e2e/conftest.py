@@ -9,13 +9,16 @@ import shutil
 import sys
 from asyncio.subprocess import PIPE, STDOUT, Process
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest_asyncio
 from playwright.async_api import Browser, Page, Request, async_playwright
+from redis.asyncio import Redis
 
 from tests.support.processes import absent, free_port
+from tests.support.redis_process import RedisProcess, redis_client
 
 _ROOT = Path(__file__).parents[2]
 
@@ -52,7 +55,27 @@ class Demo:
 StartDemo = Callable[..., Awaitable[Demo]]
 
 
-@pytest_asyncio.fixture
+@pytest_asyncio.fixture(loop_scope="session")
+async def redis(redis_process: RedisProcess) -> AsyncIterator[Redis]:
+    """As elsewhere, in the event loop of these tests."""
+    async with redis_client(redis_process.url) as client:
+        yield client
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def connect_redis() -> AsyncIterator[Callable[[str], Redis]]:
+    """As elsewhere, in the event loop of these tests."""
+    async with AsyncExitStack() as stack:
+
+        def connect(url: str) -> Redis:
+            client = redis_client(url)
+            stack.push_async_callback(client.aclose)
+            return client
+
+        yield connect
+
+
+@pytest_asyncio.fixture(loop_scope="session")
 async def start_demo() -> AsyncIterator[StartDemo]:
     """Starts demos on free ports; they are killed at the end, and take their children with them."""
     started: list[Process] = []
@@ -77,9 +100,9 @@ async def start_demo() -> AsyncIterator[StartDemo]:
         await process.communicate()
 
 
-@pytest_asyncio.fixture
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
-    """A headless Chromium; the test is skipped loudly, or in CI fails, where none is installed."""
+    """A headless Chromium, one for a worker; without it tests are skipped loudly, or in CI fail."""
     path = next(filter(None, map(shutil.which, _CHROMIUM)), None)
     if path is None:
         absent("Chromium", "apt-get install chromium, or any of " + ", ".join(_CHROMIUM))
@@ -95,15 +118,18 @@ async def browser() -> AsyncIterator[Browser]:
 OpenPage = Callable[[str], Awaitable[Page]]
 
 
-@pytest_asyncio.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def open_page(browser: Browser) -> AsyncIterator[OpenPage]:
     """Opens pages. At the end: no script error, no refused resource, nothing from elsewhere was asked for."""
     problems: list[str] = []
     # A connection that does not come about, a name that is none: part of some tests, and reported each time.
     expected = re.compile(r"WebSocket connection to .* failed|responded with a status of 400")
 
+    pages: list[Page] = []
+
     async def open_page(url: str) -> Page:
-        page = await browser.new_page()
+        page = await browser.new_page()  # with a storage of its own
+        pages.append(page)
         page.set_default_timeout(20_000)
 
         def on_request(request: Request) -> None:
@@ -124,4 +150,6 @@ async def open_page(browser: Browser) -> AsyncIterator[OpenPage]:
         return page
 
     yield open_page
+    for page in pages:
+        await page.close()
     assert problems == []

@@ -1,6 +1,7 @@
 """`streamgate demo`: starts, feeds, and stops as a whole."""
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
@@ -20,6 +21,9 @@ from tests.support.processes import free_port
 from tests.support.redis_process import RedisProcess
 from tests.support.waiting import DEADLINE, eventually
 
+#: As those of the page, with which they share fixtures.
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
 READY = r"is running: (http://\S+)"
 
 
@@ -27,8 +31,9 @@ def children(pid: int) -> list[int]:
     """All processes below one, as Linux lists them."""
     found = []
     for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in map(int, (task / "children").read_text().split()):
-            found += [child, *children(child)]
+        with contextlib.suppress(OSError):  # a thread that has just ended
+            for child in map(int, (task / "children").read_text().split()):
+                found += [child, *children(child)]
     return found
 
 

@@ -15,7 +15,8 @@ from tests.support.node import NodeProcess, StartNode
 from tests.support.proxy import Proxy
 from tests.support.redis_process import RedisProcess, StartRedis
 
-pytestmark = pytest.mark.browser
+#: One event loop for all: they share a browser.
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 #: Whether a canvas shows anything.
 DRAWN = "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(Boolean)"
