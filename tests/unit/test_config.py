@@ -378,7 +378,7 @@ def test_a_wrong_url_is_not_shown(url: str, file: Any, monkeypatch: pytest.Monke
         ("redis://:hunter2@host/?health_check_interval=abc", "db, client_name"),
         ("redis://:hunter2@host/?ssl_cert_reqs=none", "db, client_name"),
         ("redis://:hunter2@host/?db=abc", "db with a number"),
-        ("redis://:hunter2@host/abc", "the database"),
+        ("redis://:hunter2@host/abc", "number of a database"),
         ("redis://:hunter2@host:abc", "port"),
         ("unix:///run/redis.sock?db=hunter2", "db with a number"),
         ("unix:///run/redis.sock?ssl_cert_reqs=hunter2", "db, client_name"),
