@@ -41,10 +41,14 @@ class Bans:
         """Whether `check` can tell without `read`."""
         return channel in self._rooms
 
+    def left(self, channel: str, user: str) -> float:
+        """Seconds that a user is still banned, as far as is known."""
+        return max(0.0, self._rooms.get(channel, {}).get(user, 0) / 1000 - time.time())
+
     def check(self, channel: str, user: str) -> None:
         """Raise ReplyError 103 where a user is banned, as far as is known."""
-        left = self._rooms.get(channel, {}).get(user, 0) / 1000 - time.time()
-        if left > 0:
+        left = self.left(channel, user)
+        if left:
             raise permission_denied("banned from this room", left if left < FOR_EVER else None)
 
     async def read(self, channel: str) -> None:

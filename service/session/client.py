@@ -85,15 +85,19 @@ class Caller(NamedTuple):
         namespace = self.context.settings.namespace_of(channel)
         if namespace is None:
             raise unknown_channel()
-        detail = self.detail(channel)
-        grant = None if detail is None else detail.grant
-        if not permitted(self.session.identity, grant, namespace, channel, action):
+        if not self._permitted(namespace, channel, action):
             raise permission_denied()
         return namespace
 
     def moderates(self, channel: str) -> bool:
-        """Whether its token makes it an owner of the room."""
-        return self.session.identity.has(channel, "moderate") and bool(self.user)
+        """Whether a token makes it an owner of the room."""
+        namespace = self.context.settings.namespace_of(channel)
+        return namespace is not None and self._permitted(namespace, channel, "moderate")
+
+    def _permitted(self, namespace: Namespace, channel: str, action: Action) -> bool:
+        detail = self.detail(channel)
+        grant = None if detail is None else detail.grant
+        return permitted(self.session.identity, grant, namespace, channel, action)
 
     async def spend_publication(self, channel: str, namespace: Namespace) -> None:
         """Account for a publication.

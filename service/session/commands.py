@@ -130,10 +130,7 @@ async def _history(
     *,
     reverse: bool,
 ) -> Result:
-    if namespace.chat and session.identity.user:
-        if not context.bans.known(channel):
-            await context.bans.read(channel)
-        context.bans.check(channel, session.identity.user)
+    await _check_ban(session, context, channel, namespace)
     epoch = await context.history.epoch(channel)
     if since is not None and since.epoch and since.epoch != epoch:
         raise unrecoverable_position()
@@ -145,17 +142,26 @@ async def _history(
     return result
 
 
+async def _check_ban(session: Session, context: Context, channel: str, namespace: Namespace) -> None:
+    """Raises ReplyError 103; Unavailable, CommandFailed as `Bans.read`."""
+    if namespace.chat and session.identity.user:
+        if not context.bans.known(channel):
+            await context.bans.read(channel)
+        context.bans.check(channel, session.identity.user)
+
+
 # Presence
 
 
 def presence(session: Session, context: Context, request: Request) -> Answer:
     """Who is subscribed, on all nodes."""
     channel = named_channel(request)
-    Caller(session, context).allowed(channel, "presence")
-    return _presence(context, channel)
+    namespace = Caller(session, context).allowed(channel, "presence")
+    return _presence(session, context, channel, namespace)
 
 
-async def _presence(context: Context, channel: str) -> Result:
+async def _presence(session: Session, context: Context, channel: str, namespace: Namespace) -> Result:
+    await _check_ban(session, context, channel, namespace)
     members = await context.presence.members(channel)
     return {"presence": {client: orjson.Fragment(info) for client, info in members.items()}}
 
@@ -163,11 +169,12 @@ async def _presence(context: Context, channel: str) -> Result:
 def presence_stats(session: Session, context: Context, request: Request) -> Answer:
     """How many are subscribed, on all nodes."""
     channel = named_channel(request)
-    Caller(session, context).allowed(channel, "presence")
-    return _presence_stats(context, channel)
+    namespace = Caller(session, context).allowed(channel, "presence")
+    return _presence_stats(session, context, channel, namespace)
 
 
-async def _presence_stats(context: Context, channel: str) -> Result:
+async def _presence_stats(session: Session, context: Context, channel: str, namespace: Namespace) -> Result:
+    await _check_ban(session, context, channel, namespace)
     clients, users = await context.presence.stats(channel)
     return {"num_clients": clients, "num_users": users} if clients else {}
 

@@ -64,10 +64,14 @@ def _verified(context: Context, token: str) -> Identity:
     if not context.control.ready:
         raise internal()
     identity = context.tokens.connect(token)
+    _check_revoked(context, identity)
+    return identity
+
+
+def _check_revoked(context: Context, identity: Identity) -> None:
     if context.control.revoked(identity.user, identity.issued_at):
         context.metrics.auth_failures.labels("revoked").inc()
         raise SessionEnded(INVALID_TOKEN)
-    return identity
 
 
 def _refusal(exc: TokenRefused) -> Exception:
@@ -109,12 +113,15 @@ def _identified(session: Session, context: Context, identity: Identity, connecti
     if not identity.user and not _anonymous_allowed(context.settings):
         context.metrics.auth_failures.labels("anonymous").inc()
         raise unauthorized()
+    _check_revoked(context, identity)
     session.identity = identity
     session.expiries_changed()
     asked = _server_side(context, identity, connecting.positions)
     if len(asked) > context.settings.limits.subscriptions:
         raise bad_request("the token names more channels than limits.subscriptions allows")
-    if not context.settings.limits.connections_per_user or not identity.user:
+    bans_known = all(context.bans.known(name) for name in _rooms(asked))
+    if bans_known and not (context.settings.limits.connections_per_user and identity.user):
+        asked = _without_bans(context, identity, asked)
         outcomes = [from_memory(context, one) for one in asked]
         begun = [
             begin(session, context, one, *outcome, hit=True)
@@ -167,15 +174,30 @@ async def _connect_by_reading(
     session: Session, context: Context, connecting: Connecting, asked: list[Subscription]
 ) -> Result:
     await _count_connection(session, context)
+    for room in _rooms(asked):
+        if not context.bans.known(room):
+            await context.bans.read(room)
+    asked = _without_bans(context, session.identity, asked)
     async with held(context, asked) as pairs:
         wishes = [Wish(channel, one.position) for (channel, _), one in zip(pairs, asked, strict=True)]
         joined = await join(context.hub, context.history, wishes, bounds(context))
-        # No wait from the last attempt to the reply: nothing is pushed before it.
+        # No wait from the last attempt to the reply: nothing is pushed before it. What was taken back
+        # meanwhile did not meet this session among those of the user.
+        _check_revoked(context, session.identity)
         begun = [
             begin(session, context, one, channel, live, where, hit=False)
             for one, (channel, live), where in zip(asked, pairs, joined, strict=True)
         ]
         return _welcome(session, context, connecting, asked, begun)
+
+
+def _rooms(asked: list[Subscription]) -> list[str]:
+    """Those channels that somebody may be banned from."""
+    return [one.channel for one in asked if one.namespace.chat]
+
+
+def _without_bans(context: Context, identity: Identity, asked: list[Subscription]) -> list[Subscription]:
+    return [one for one in asked if not context.bans.left(one.channel, identity.user)]
 
 
 async def _count_connection(session: Session, context: Context) -> None:

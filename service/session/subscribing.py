@@ -282,8 +282,9 @@ def begin(
         result["data"] = orjson.Fragment(asked.data)
     if joined.recovered is not None:
         result["was_recovering"] = True
-        if joined.recovered:
-            result["recovered"] = True
+    if joined.recovered or (asked.server_side and joined.publications):
+        # Of a server-side subscription SDKs read publications, a snapshot too, only with this.
+        result["recovered"] = True
     if joined.publications:
         result["publications"] = json_list(joined.publications)
     return result

@@ -293,3 +293,15 @@ async def test_joins_leaves_and_who_is_there(nodes: Nodes, name: Name) -> None:
                 stats = await who.client.call("presence_stats", channel=channel)
                 assert stats == {"num_clients": 2, "num_users": 2}
         assert (await ann.client.next_push())["leave"]["info"]["user"] == bob.user
+
+
+async def test_who_is_banned_stays_out_however_they_come(nodes: Nodes, name: Name) -> None:
+    """A token that subscribes them when they connect does not let them in; nor do they see who is there."""
+    channel, user = name("room"), someone()
+    async with person(nodes[0], channel, "mod", "pub") as moderator:
+        await moderator.say("ban", user=user)
+        for node in nodes:
+            async with signed_in(node.url, user, channels=[channel]) as client:
+                assert "subs" not in client.hello
+                for command in ("presence", "presence_stats", "history"):
+                    assert (await client.error(command, channel=channel))["code"] == 103, command
