@@ -36,8 +36,25 @@ class Owner(Protocol):
         """The outbox gave up: close the session as slow. `reason` is a metric's label."""
 
 
+class _Nobody:
+    """Whose outbox a closed one is: so that it does not keep its session alive, nor the reverse."""
+
+    def unsubscribed(self, channel: str) -> None:
+        """Nobody is to be told."""
+
+    def overflow(self, reason: str) -> None:
+        """Nobody is to be closed."""
+
+
+_NOBODY = _Nobody()
+
+
 def _take_nothing(data: bytes) -> int:
     return 0
+
+
+def _drop(data: bytes) -> None:
+    pass
 
 
 class Outbox:
@@ -217,8 +234,9 @@ class Outbox:
 
     def give_up(self, reason: str) -> None:
         """Drop everything and have the session closed as slow."""
+        owner = self.owner
         self.close()
-        self.owner.overflow(reason)
+        owner.overflow(reason)
 
     def close(self) -> None:
         """Drop everything; nothing goes out any more, but what has been begun: a frame must not be cut."""
@@ -234,3 +252,4 @@ class Outbox:
         if begun is not None:
             with contextlib.suppress(Exception):  # it may have failed before, and be closed for that
                 self.write(cast(bytes, begun))  # a memoryview, so that it is not copied
+        self.owner, self.write, self.transmit = _NOBODY, _drop, _take_nothing

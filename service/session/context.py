@@ -100,3 +100,36 @@ class Transport(Protocol):
 
     def resume_reading(self) -> None:
         """Read again."""
+
+
+class _Gone:
+    """Where a connection was."""
+
+    format: WireFormat
+
+    def transmit(self, data: bytes) -> int:
+        """Nobody is there."""
+        return 0
+
+    def write(self, data: bytes) -> None:
+        """Nobody is there."""
+
+    def frame(self, message: bytes) -> bytes:
+        """Nothing to be written."""
+        return b""
+
+    def close(self, disconnect: Disconnect) -> None:
+        """It is."""
+
+    def abort(self) -> None:
+        """It is."""
+
+    def pause_reading(self) -> None:
+        """Nothing comes."""
+
+    def resume_reading(self) -> None:
+        """Nothing comes."""
+
+
+#: The transport of sessions whose connection is lost.
+GONE: Transport = _Gone()

@@ -53,12 +53,11 @@ def lane_of(command: Command) -> str:
 
 
 class Lanes:
-    """Commands under way, and those that wait behind them."""
+    """Commands under way, and those that wait behind them; all of one session."""
 
-    __slots__ = ("_count", "_session", "_waiting")
+    __slots__ = ("_count", "_waiting")
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self) -> None:
         # By lane, while a command of it is under way. Most sessions have none, most of the time.
         self._waiting: dict[str, deque[Command]] | None = None
         self._count = 0
@@ -67,23 +66,23 @@ class Lanes:
         """Whether a command of this lane is under way."""
         return self._waiting is not None and lane in self._waiting
 
-    def wait(self, lane: str, command: Command) -> None:
+    def wait(self, session: Session, lane: str, command: Command) -> None:
         """Have a command wait behind those of a busy lane."""
         assert self._waiting is not None
         self._waiting[lane].append(command)
-        self._counted(+1)
+        self._counted(session, +1)
 
-    def run(self, lane: str, command: Command, work: Work) -> Coroutine[None, None, None]:
+    def run(self, session: Session, lane: str, command: Command, work: Work) -> Coroutine[None, None, None]:
         """What remains to be done of a command, and of those that come to wait behind it: a task's work."""
         if self._waiting is None:
             self._waiting = {}
         self._waiting[lane] = deque()
-        self._counted(+1)
-        return self._run(lane, command, work)
+        self._counted(session, +1)
+        return self._run(session, lane, command, work)
 
-    async def _run(self, lane: str, command: Command, work: Work) -> None:
+    async def _run(self, session: Session, lane: str, command: Command, work: Work) -> None:
         assert self._waiting is not None
-        session, waiting = self._session, self._waiting[lane]
+        waiting = self._waiting[lane]
         following: Work | None = work
         while following is not None:
             try:
@@ -92,19 +91,19 @@ class Lanes:
                 session.refuse(command, exc)
             else:
                 session.reply(command, result)
-            self._counted(-1)
+            self._counted(session, -1)
             following = None
             while waiting and following is None and lane != CONNECT_LANE:
                 command = waiting.popleft()
                 following = None if session.gone else session.begin(command)
                 if following is None:
-                    self._counted(-1)
+                    self._counted(session, -1)
         del self._waiting[lane]
         for command in waiting:  # behind `connect`: each has a lane of its own
-            self._counted(-1)
+            self._counted(session, -1)
             if not session.gone:
                 session.dispatch(command)
 
-    def _counted(self, change: int) -> None:
+    def _counted(self, session: Session, change: int) -> None:
         before, self._count = self._count, self._count + change
-        self._session.in_flight(self._count, before)
+        session.in_flight(self._count, before)

@@ -40,7 +40,7 @@ from service.hub.hub import Channel
 from service.hub.outbox import Outbox
 from service.identity.identity import ANONYMOUS
 from service.session import commands, protocol
-from service.session.context import Context, Detail, Transport
+from service.session.context import GONE, Context, Detail, Transport
 from service.session.lanes import CONNECT_LANE, Lanes, lane_of
 from service.session.limits import TokenBucket
 from service.session.protocol import Command, ProtocolViolation
@@ -84,7 +84,7 @@ class Session:
         self._transport = transport
         self._opened = now
         self._bucket = TokenBucket(context.settings.limits.commands_burst, now)
-        self.lanes = Lanes(self)
+        self.lanes = Lanes()
         # Allows for some commands that ask for too much.
         self._refusals: TokenBucket | None = None
         # When to ping, or to give up waiting for the pong, by `time.monotonic`; when something
@@ -152,7 +152,7 @@ class Session:
         """Run a command, or have it wait for those before it."""
         is_connect = command.method == "connect"
         if self.state is State.CONNECTING and not is_connect:
-            self.lanes.wait(CONNECT_LANE, command)
+            self.lanes.wait(self, CONNECT_LANE, command)
             return
         if is_connect is not (self.state in (State.NEW, State.REFUSED)):
             if self.state is State.REFUSED:
@@ -162,13 +162,13 @@ class Session:
             return
         lane = lane_of(command)
         if self.lanes.busy(lane):
-            self.lanes.wait(lane, command)
+            self.lanes.wait(self, lane, command)
             return
         work = self.begin(command)
         if work is not None:
             if command.method == "connect":
                 self.state = State.CONNECTING
-            self._context.tasks.start(self.lanes.run(lane, command, work))
+            self._context.tasks.start(self.lanes.run(self, lane, command, work))
 
     def begin(self, command: Command) -> Coroutine[None, None, Result] | None:
         """Answer at once, or return what is still to be done."""
@@ -386,6 +386,7 @@ class Session:
         self.state = State.CLOSED
         self.outbox.close()
         self._context.wheel.clear(self)
+        self._transport = GONE  # they refer to each other: freed now, and not by the garbage collector
         metrics = self._context.metrics
         metrics.connection_duration.observe(time.monotonic() - self._opened)
         metrics.connections_closed.labels(str(self.close_code or "client")).inc()

@@ -94,6 +94,13 @@ class HandshakeProtocol(WebSocketsSansIOProtocol):
         if self.response.status_code == 101:
             cast(dict[str, Any], self.scope["extensions"])[DETACH] = self._detach
 
+    async def run_asgi(self) -> None:
+        """As uvicorn does; what has served is freed at once, and not by the garbage collector."""
+        await super().run_asgi()
+        if isinstance(self.transport, _Gone):
+            self.scope.clear()  # type: ignore[attr-defined]
+            self.conn.parser.close()
+
     def _detach(self, factory: Factory, subprotocol: str | None = None) -> None:
         """Accept the handshake and hand the socket on, unless the client has gone already."""
         transport = self.transport

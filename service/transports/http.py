@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -84,6 +84,8 @@ class HttpProtocol(HttpToolsProtocol):
         if not self.transport.is_closing():
             self.transport.resume_reading()
             super().handle_websocket_upgrade()
+        # They refer to each other, and to nobody else: freed now, and not by the garbage collector.
+        self.parser = cast(Any, None)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """As uvicorn does; the clock stops."""
