@@ -117,6 +117,7 @@ class Node:
             hooks=self._hooks,
             control=control,
             users=users,
+            admission=self.admission,
             wheel=self._wheel,
             tasks=self._tasks,
             metrics=metrics,

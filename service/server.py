@@ -35,6 +35,11 @@ GRACE = 6
 MARGIN = 5
 
 
+#: Connections accepted in one turn of the event loop, each by a descriptor of its own of the same socket:
+#: libuv accepts one a descriptor and turn, so a crowd would wait unseen in the kernel's queue.
+ACCEPTS = 64
+
+
 @runtime_checkable
 class Abortable(Protocol):
     """A detached connection."""
@@ -154,7 +159,7 @@ async def _serve(settings: Settings, public: socket.socket, admin: socket.socket
         loop = asyncio.get_running_loop()
         loop.add_reader(parent.sentinel, _orphaned, loop, parent.sentinel)
     try:
-        await server.serve([public])
+        await server.serve([public, *(public.dup() for _ in range(ACCEPTS - 1))])
     finally:
         admin_server.should_exit = True
         await admin_task

@@ -75,6 +75,21 @@ class Window:
         found.reverse()
         return found
 
+    def reach_back(self, start: StreamId, publications: list[Publication]) -> None:
+        """Begin at an earlier position.
+
+        Args:
+            publications: all that came after `start`, at least up to where the window begins now.
+        """
+        earlier = [p for p in publications if p.id <= self.start]
+        if start >= self.start or len(self) + len(earlier) > self._size:
+            return
+        self._publications.extendleft(reversed(earlier))
+        self.start = start
+        size = sum(len(p.json) + OVERHEAD for p in earlier)
+        self.bytes += size
+        self._budget.grown(self, size)
+
     def take_back(self, ids: frozenset[StreamId]) -> None:
         """Forget publications that were deleted: they shall not be replayed."""
         before = self.bytes

@@ -16,13 +16,17 @@ from service.session.limits import TokenBucket
 
 logger = logging.getLogger(__name__)
 
-#: Connections that begin in one turn of the event loop: about 5 ms of work. The others wait, so that
-#: those who are connected already are served in between.
-PER_TURN = 12
+#: Seconds that connections begin for before the event loop gets its turn; those who are connected already
+#: are served in between. Longer where the turns are long: whoever waits has as much time as all the rest.
+SLICE = 0.005
 
-#: Connections that wait for their turn at most: about half a second of work, well below the 2 s in which
-#: who is admitted shall be answered. A node slower than `limits.connects_per_second` refuses by this bound.
+#: Connections that wait for their turn, or for the answer to `connect`, at most: about half a second of
+#: work, well below the 2 s in which who is admitted shall be answered. A node slower than
+#: `limits.connects_per_second` refuses by this bound.
 MAX_WAITING = 500
+
+#: Seconds after which one that has begun counts no longer: its client does not say `connect`.
+PATIENCE = 2.0
 
 #: Seconds after which a client that a full node refused may ask again.
 FULL_RETRY = 5
@@ -53,6 +57,10 @@ class Admission:
         # When the one refused last was told to come again.
         self._promised = clock()
         self._waiting: deque[Callable[[], None]] = deque()
+        # When those began who are not answered yet; which is whose does not matter.
+        self._begun: deque[float] = deque()
+        # The end of the last turn in which connections began.
+        self._ended = clock()
 
     def admit(self, connections: int) -> Refusal | None:
         """Why a new connection is refused; None admits it.
@@ -65,7 +73,9 @@ class Admission:
             self._metrics.admission_rejected.labels("connections").inc()
             return Refusal("too many connections", FULL_RETRY)
         rate, now = limits.connects_per_second, self._clock()
-        if len(self._waiting) < MAX_WAITING:
+        while self._begun and self._begun[0] < now - PATIENCE:
+            self._begun.popleft()
+        if len(self._waiting) + len(self._begun) < MAX_WAITING:
             if not rate or self._bucket.take(rate, limits.connects_burst, now):
                 return None
         else:
@@ -78,14 +88,24 @@ class Admission:
         """Have a connection that was admitted begin when its turn comes."""
         self._waiting.append(begin)
         if len(self._waiting) == 1:
+            self._ended = self._clock()
             asyncio.get_running_loop().call_soon(self._turn)
 
+    def answered(self) -> None:
+        """One of those who have begun has the answer to `connect`."""
+        if self._begun:
+            self._begun.popleft()
+
     def _turn(self) -> None:
-        for _ in range(min(PER_TURN, len(self._waiting))):
+        began = self._clock()
+        ends = began + max(SLICE, began - self._ended)
+        while self._waiting and self._clock() < ends:
             begin = self._waiting.popleft()
+            self._begun.append(began)
             try:
                 begin()
             except Exception:  # the others are to have their turn all the same
                 logger.exception("a connection could not begin")
+        self._ended = self._clock()
         if self._waiting:
             asyncio.get_running_loop().call_soon(self._turn)

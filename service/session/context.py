@@ -15,6 +15,7 @@ from service.identity.hooks import Hooks
 from service.identity.identity import Grant
 from service.identity.tokens import TokenVerifier
 from service.metrics import Metrics
+from service.session.admission import Admission
 from service.session.bans import Bans
 from service.session.users import Users
 from service.session.wheel import Wheel
@@ -45,6 +46,7 @@ class Context(NamedTuple):
     hooks: Hooks
     control: Control
     users: Users
+    admission: Admission
     wheel: Wheel
     tasks: Tasks
     metrics: Metrics

@@ -170,7 +170,12 @@ async def _read(hub: Hub, history: History, wish: Wish, bounds: Bounds, found: F
             return found._replace(synced=True, newest_read=False)
         case Need.SINCE:
             assert position is not None
+            before = channel.cursor
             since = await history.since(channel.name, channel.namespace, position.id, bounds.entries)
+            # The next who comes from there finds it in memory. Not if anything came meanwhile: it may
+            # have taken back what was read.
+            if since.complete and since.top >= before == channel.cursor and position.epoch == channel.epoch:
+                channel.window.reach_back(position.id, since.publications)
             return found._replace(since=since)
         case Need.NEWEST:
             newest = await history.newest(channel.name, channel.namespace)

@@ -244,6 +244,7 @@ class Session:
     def _connected(self) -> None:
         self.state = State.CONNECTED
         self._context.users.add(self)
+        self._context.admission.answered()
         self._context.metrics.handshake.observe(time.monotonic() - self._opened)
         # Spread, so that those who came at once are not pinged at once.
         ping = self._context.settings.client.ping_seconds

@@ -140,3 +140,32 @@ def test_a_closed_window_is_forgotten() -> None:
     survivor = _window(1, budget=budget)
     _window(1, budget=budget)
     assert len(survivor) == 1
+
+
+def test_reaching_back() -> None:
+    """What came before the window is put before it, once; what it has already is not."""
+    budget = WindowBudget(10**6)
+    window = _window(7, 8, start=5, budget=budget)
+    window.reach_back((2, 0), [publication(n) for n in (3, 5, 7, 8, 9)])
+    assert _after(window, 2) == [3, 5, 7, 8]
+    assert window.knows((2, 0))
+    assert not window.knows((4, 0))
+    assert window.bytes == budget.bytes == _cost(3, 5, 7, 8)
+    window.reach_back((2, 0), [publication(n) for n in (3, 5, 7, 8)])
+    assert _after(window, 2) == [3, 5, 7, 8]
+
+
+def test_reaching_back_further_than_the_size_allows() -> None:
+    """Then the window stays as it is: what is new counts more."""
+    window = _window(7, 8, start=5, size=3)
+    window.reach_back((2, 0), [publication(n) for n in (3, 5, 7, 8)])
+    assert (_after(window, 5), _after(window, 2)) == ([7, 8], None)
+
+
+def test_taking_back() -> None:
+    """What was deleted is not replayed; what was beside it is."""
+    budget = WindowBudget(10**6)
+    window = _window(6, 7, 8, start=5, budget=budget)
+    window.take_back(frozenset([(7, 0), (1, 0)]))
+    assert _after(window, 5) == [6, 8]
+    assert window.bytes == budget.bytes == _cost(6, 8)

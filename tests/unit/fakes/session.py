@@ -13,6 +13,7 @@ from service.errors import Disconnect
 from service.hub.publication import Publication, StreamId, WireFormat
 from service.identity.hooks import Hooks
 from service.identity.tokens import TokenVerifier
+from service.session.admission import Admission
 from service.session.bans import Bans
 from service.session.context import Context
 from service.session.session import Session
@@ -200,6 +201,7 @@ class World:
             hooks=Hooks(self.settings.hooks, self.metrics),
             control=cast(Any, self.control),
             users=self.users,
+            admission=Admission(self.settings.limits, self.metrics),
             wheel=self.wheel,
             tasks=self.tasks,
             metrics=self.metrics,
