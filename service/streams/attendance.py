@@ -125,11 +125,18 @@ class Attendance:
             self._changed |= dict.fromkeys(self._channels)
 
     async def meet(self, channel: str, nodes: Iterable[str]) -> bool:
-        """A channel has members of these nodes; whether some of them are dead, which is work for `settle`.
+        """A channel has members of these nodes; whether that makes work for `settle`.
+
+        It does where some of them are dead, and where this one is not among them and should be.
 
         Raises:
             Unavailable, CommandFailed: as `Commands.execute`.
         """
+        members = self._channels.get(channel)
+        if members is not None and members.values and self._nodes.name not in nodes:
+            if not members.has_work:  # Redis has forgotten: its keys were removed
+                members.begin_anew()
+            return True
         if not self._nodes.meet(nodes):
             return False
         async with self._lock:

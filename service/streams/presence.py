@@ -124,7 +124,7 @@ class Presence:
             counts = {node.decode(): int(count) for node, count in nodes.items()}
             if not await self._attendance.meet(channel, counts):
                 return counts, users
-            await self._attendance.settle(channel)  # some of them are dead
+            await self._attendance.settle(channel)
 
     async def _read(self, commands: list[Command]) -> list[Reply]:
         replies = await self._commands.pipeline(commands) if commands else []
@@ -137,6 +137,7 @@ class Presence:
 
     async def run(self) -> None:
         """Beat and write; never returns. While Redis is away, what changes is kept."""
+        await self._commands.wait_connected()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._repeat(self.beat, self._settings.heartbeat_seconds))
             group.create_task(self._repeat(self._write, self._settings.batch_ms / 1000))
