@@ -105,6 +105,7 @@ async def _alone(node: NodeProcess) -> None:
 async def test_a_worker_that_cannot_start_ends_them_all(redis_process: RedisProcess, turn: int) -> None:
     """It says why; the others are stopped, whatever they were at, and the exit status is 1."""
     with NodeProcess(redis_process.url, {"server": {"workers": 2}}) as node, socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # where a connection of late has ended
         taken.bind(("127.0.0.1", node.admin_port + 1))
         taken.listen()
         node.spawn()

@@ -135,9 +135,9 @@ async def test_a_recovery_may_be_refused() -> None:
 @virtual_time
 async def test_a_recovery_is_bounded_by_half_the_outbox() -> None:
     """Else it would close the client as slow, for ever again."""
-    world = World(outbox_bytes=4096)
     big = b'"%b"' % (b"x" * 900)
     for count, recovered in ((2, True), (3, False)):
+        world = World(outbox_bytes=4096)
         world.history.since_answer = Since(True, [publication(n, big) for n in range(8, 8 + count)], (10, 0))
         result = await _ask(
             world.client(), "subscribe", channel="log:a", recover=True, epoch=EPOCH, offset=7 << 12
