@@ -35,6 +35,9 @@ class Owner(Protocol):
     def overflow(self, reason: str) -> None:
         """The outbox gave up: close the session as slow. `reason` is a metric's label."""
 
+    def finish(self, data: bytes) -> None:
+        """The outbox is closed, and this is the rest of what it has written in part."""
+
 
 class _Nobody:
     """Whose outbox a closed one is: so that it does not keep its session alive, nor the reverse."""
@@ -44,6 +47,9 @@ class _Nobody:
 
     def overflow(self, reason: str) -> None:
         """Nobody is to be closed."""
+
+    def finish(self, data: bytes) -> None:
+        """Nobody reads it."""
 
 
 _NOBODY = _Nobody()
@@ -186,15 +192,22 @@ class Outbox:
         pending = self.pending
         data: Chunk
         if len(pending) == 1 and not self.blocked:  # nearly always
-            self.put(pending.pop())
+            data = pending.pop()
+            if isinstance(data, bytes) and len(data) <= PIECE:
+                self.write(data)
+            else:
+                self.put(data)
         while not self.blocked and (pending or self.conflated):
             if not pending:
                 data = self._take_conflated()
             # Few chunks nearly always make a small piece: counting their bytes first would cost more.
-            elif len(pending) > FEW or len(pending[0]) > PIECE or len(data := b"".join(pending)) > PIECE:
+            elif len(pending) > FEW or len(pending[0]) > PIECE or len(joined := b"".join(pending)) > PIECE:
                 data = self._take_piece()
             else:
                 pending.clear()
+                self._begun = False
+                self.write(joined)
+                continue
             self.put(data)
 
     def put(self, data: Chunk) -> None:
@@ -251,5 +264,5 @@ class Outbox:
         self._flusher.blocked.discard(self)
         if begun is not None:
             with contextlib.suppress(Exception):  # it may have failed before, and be closed for that
-                self.write(cast(bytes, begun))  # a memoryview, so that it is not copied
+                self.owner.finish(cast(bytes, begun))  # a memoryview, so that it is not copied
         self.owner, self.write, self.transmit = _NOBODY, _drop, _take_nothing

@@ -88,6 +88,9 @@ class Transport(Protocol):
     def write(self, data: bytes) -> None:
         """Give bytes to the socket; see `Outbox`."""
 
+    def finish(self, data: bytes) -> None:
+        """The same while the socket is full: the rest of what has been begun."""
+
     def frame(self, message: bytes) -> bytes:
         """The bytes on the wire of one message of the protocol."""
 
@@ -114,6 +117,9 @@ class _Gone:
         return 0
 
     def write(self, data: bytes) -> None:
+        """Nobody is there."""
+
+    def finish(self, data: bytes) -> None:
         """Nobody is there."""
 
     def frame(self, message: bytes) -> bytes:

@@ -87,8 +87,7 @@ class Session:
         self.lanes = Lanes()
         # Allows for some commands that ask for too much.
         self._refusals: TokenBucket | None = None
-        # When to ping, or to give up waiting for the pong, by `time.monotonic`; when something
-        # expires, in Unix seconds.
+        # When to ping or to give up, by `time.monotonic`; when something expires, in Unix seconds.
         self._act_at = now
         self._expires = math.inf
         self.identity = ANONYMOUS
@@ -103,10 +102,8 @@ class Session:
         #: The code the session was closed with, 0 while open.
         self.close_code = 0
         self.due = 0
-        limit = context.settings.limits.outbox_bytes
-        self.outbox = Outbox(
-            self, transport.write, transport.format, context.flusher, limit, transport.transmit
-        )
+        write, limit = transport.write, context.settings.limits.outbox_bytes
+        self.outbox = Outbox(self, write, transport.format, context.flusher, limit, transport.transmit)
         context.wheel.set(self, context.settings.client.connect_seconds)
 
     @property
@@ -211,8 +208,7 @@ class Session:
     def refuse(self, command: Command, exc: Exception) -> None:
         """Answer a command that failed; some failures end the session."""
         if isinstance(exc, SessionEnded):
-            self.close(exc.disconnect)
-            return
+            return self.close(exc.disconnect)
         if isinstance(exc, ReplyError):
             error = exc
         elif isinstance(exc, CommandFailed) and str(exc).startswith("WRONGTYPE"):
@@ -237,8 +233,7 @@ class Session:
 
     def _spend_refusal(self) -> bool:
         limits, now = self._context.settings.limits, time.monotonic()
-        if self._refusals is None:
-            self._refusals = TokenBucket(limits.refusals_burst, now)
+        self._refusals = self._refusals or TokenBucket(limits.refusals_burst, now)
         return self._refusals.take(limits.refusals_per_second, limits.refusals_burst, now)
 
     def _connected(self) -> None:
@@ -359,6 +354,10 @@ class Session:
         """The outbox gave up."""
         self._context.metrics.slow_disconnects.labels(reason).inc()
         self.close(SLOW)
+
+    def finish(self, data: bytes) -> None:
+        """The rest of what the closed outbox has written in part: no frame is cut."""
+        self._transport.finish(data)
 
     def close(self, disconnect: Disconnect) -> None:
         """End the session: what is pending goes first, then the close; then the client has some seconds."""

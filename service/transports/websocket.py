@@ -168,12 +168,9 @@ class WebSocketConnection(asyncio.Protocol):
         """Give bytes to the socket.
 
         Straight to the system call (docs/decisions/0006); the transport gets what the socket did not take.
-        While the outbox is blocked the transport has something buffered, and this goes behind it.
+        The outbox is not blocked, so the transport has nothing buffered. It is looked at neither: this is
+        the hot path, and another object's memory would cost more than all of the rest.
         """
-        if self._session.outbox.blocked:
-            if not self._transport.is_closing():
-                self._transport.write(data)
-            return
         try:
             sent = self._socket.send(data)
         except BlockingIOError:
@@ -183,6 +180,11 @@ class WebSocketConnection(asyncio.Protocol):
             return
         if sent < len(data):
             self._transport.write(memoryview(data)[sent:])
+
+    def finish(self, data: bytes) -> None:
+        """Give the socket the rest of what has been begun, behind what the transport has buffered."""
+        if not self._transport.is_closing():
+            self._transport.write(data)
 
     def frame(self, message: bytes) -> bytes:
         """A message as a text frame."""

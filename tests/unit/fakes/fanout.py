@@ -43,6 +43,7 @@ class FakeOwner:
     def __init__(self) -> None:
         self.id = "owner"
         self.reasons: list[str] = []
+        self.on_finish: Callable[[bytes], None] = lambda data: None
         self.on_overflow: Callable[[], None] = lambda: None
         self.on_gap: Callable[[str], None] = lambda channel: None
 
@@ -56,6 +57,9 @@ class FakeOwner:
         self.reasons.append(reason)
         self.on_overflow()
 
+    def finish(self, data: bytes) -> None:
+        self.on_finish(bytes(data))
+
 
 class FakeSocket:
     """Takes what it is given; once `room` bytes are taken it is full, and says so as a transport does."""
@@ -64,6 +68,7 @@ class FakeSocket:
         self.writes: list[bytes] = []
         self.room = room
         self.owner = FakeOwner()
+        self.owner.on_finish = self.writes.append
         self.outbox = Outbox(self.owner, self.write, LINES, flusher, limit)
 
     def write(self, data: bytes) -> None:

@@ -43,6 +43,9 @@ class FakeTransport:
     def write(self, data: bytes) -> None:
         self.written.append(data)
 
+    def finish(self, data: bytes) -> None:
+        self.written.append(bytes(data))
+
     def frame(self, message: bytes) -> bytes:
         return message + b"\n"
 
