@@ -99,8 +99,7 @@ class Session:
         #: Subscriptions under way.
         self.joining = 0
         self.state = State.NEW
-        #: The code the session was closed with, 0 while open.
-        self.close_code = 0
+        self.close_code = 0  # while open
         self.due = 0
         write, limit = transport.write, context.settings.limits.outbox_bytes
         self.outbox = Outbox(self, write, transport.format, context.flusher, limit, transport.transmit)
@@ -208,7 +207,8 @@ class Session:
     def refuse(self, command: Command, exc: Exception) -> None:
         """Answer a command that failed; some failures end the session."""
         if isinstance(exc, SessionEnded):
-            return self.close(exc.disconnect)
+            self.close(exc.disconnect)
+            return
         if isinstance(exc, ReplyError):
             error = exc
         elif isinstance(exc, CommandFailed) and str(exc).startswith("WRONGTYPE"):
