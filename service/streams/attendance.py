@@ -134,8 +134,8 @@ class Attendance:
         """
         members = self._channels.get(channel)
         if members is not None and members.values and self._nodes.name not in nodes:
-            if not members.has_work:  # Redis has forgotten: its keys were removed
-                members.begin_anew()
+            if not members.has_work:
+                members.forgotten()
             return True
         if not self._nodes.meet(nodes):
             return False

@@ -71,6 +71,10 @@ class Members:
         """The node has another name, under which Redis has nothing."""
         self._pending = dict.fromkeys(self.values, False)
 
+    def forgotten(self) -> None:
+        """Something removed what Redis had; or it only seems so, to who read before the last write."""
+        self._pending = dict.fromkeys(self.values, True)
+
     def take(self, node: str, limit: int) -> Step:
         """The next step, of at most `limit` clients; then `done` or `undo`.
 
@@ -96,5 +100,5 @@ class Members:
         if step.drop:
             if not size:
                 self._dead.discard(step.node)
-        elif not self._pending and size < len(self.values):  # something else removed the key
-            self._pending = dict.fromkeys(self.values, True)
+        elif not self._pending and size < len(self.values):
+            self.forgotten()
