@@ -7,15 +7,12 @@ import time
 from collections import OrderedDict
 from typing import Protocol
 
+from service.chat.room import FOREVER
 from service.errors import permission_denied
 from service.tasks import Tasks
 
 #: Rooms that a node remembers; the one not asked for longest makes room.
 MAX_ROOMS = 10_000
-
-
-#: A ban that lasts longer than this, in seconds, has no end worth telling.
-FOR_EVER = 10 * 365 * 86_400
 
 
 class Source(Protocol):
@@ -49,7 +46,8 @@ class Bans:
         """Raise ReplyError 103 where a user is banned, as far as is known."""
         left = self.left(channel, user)
         if left:
-            raise permission_denied("banned from this room", left if left < FOR_EVER else None)
+            ends = self._rooms[channel][user] != FOREVER
+            raise permission_denied("banned from this room", left if ends else None)
 
     async def read(self, channel: str) -> None:
         """Know this room's bans.
