@@ -55,6 +55,9 @@ class Link(asyncio.Protocol):
             protocolError=Unavailable, replyError=CommandFailed, notEnoughData=_INCOMPLETE
         )
         self._calls: deque[_Call] = deque()
+        # Commands of this step of the loop, not yet written.
+        self._unwritten: list[bytes] = []
+        self._unwritten_bytes = 0
         self._watchdog: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -99,15 +102,28 @@ class Link(asyncio.Protocol):
         if transport is None or self.closed.done():
             future.set_exception(Unavailable("not connected to Redis"))
             return future
-        if transport.get_write_buffer_size() > MAX_WRITE_BUFFER:
+        if transport.get_write_buffer_size() + self._unwritten_bytes > MAX_WRITE_BUFFER:
             future.set_exception(Unavailable("Redis does not read its requests"))
             return future
         deadline = self._loop.time() + self._timeout
         self._calls.append(_Call(len(commands), deadline, future))
         if self._watchdog is None:
             self._watchdog = self._loop.call_at(deadline, self._check_deadline)
-        transport.write(b"".join([hiredis.pack_command(cast(Any, command)) for command in commands]))
+        if not self._unwritten:
+            self._loop.call_soon(self._write)
+        for command in commands:
+            packed = hiredis.pack_command(cast(Any, command))
+            self._unwritten.append(packed)
+            self._unwritten_bytes += len(packed)
         return future
+
+    def _write(self) -> None:
+        # Once for all that a step of the loop has asked: many small writes would cost this process
+        # and Redis a system call each.
+        transport, unwritten = self._transport, self._unwritten
+        self._unwritten, self._unwritten_bytes = [], 0
+        if transport is not None and not self.closed.done():
+            transport.write(b"".join(unwritten))
 
     def close(self, why: str = "closed") -> None:
         """End the connection now; calls under way fail with `Unavailable`."""

@@ -35,6 +35,10 @@ class _Clock:
         return asyncio.Handle(callback, [], asyncio.get_running_loop())
 
     @staticmethod
+    def call_soon(callback: Callable[[], None]) -> asyncio.Handle:
+        return asyncio.get_running_loop().call_soon(callback)
+
+    @staticmethod
     def create_future() -> asyncio.Future[Any]:
         return asyncio.get_running_loop().create_future()
 
@@ -46,6 +50,21 @@ class _Clock:
             self._now = timer[0]
             timer[1]()
         self._now = now
+
+
+class _Recorder:
+    """A transport that notes what is written to it."""
+
+    def __init__(self, writes: list[bytes], transport: asyncio.Transport | None) -> None:
+        self._writes = writes
+        self._transport = transport
+
+    def write(self, data: bytes) -> None:
+        self._writes.append(data)
+        cast(asyncio.Transport, self._transport).write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 class _Server:
@@ -248,6 +267,20 @@ async def test_replies_may_come_in_any_pieces(fake: tuple[_Server, Callable[...,
         await server.writer.drain()
     assert await asyncio.wait_for(call, 5) == [b"a\r\n", [1, None]]
     assert len(pushes) == 1
+
+
+async def test_the_calls_of_one_step_are_one_write(fake: tuple[_Server, Callable[..., Any]]) -> None:
+    """Sixty messages of a chat that one step handles cost one system call, not sixty."""
+    server, open_link = fake
+    link = await open_link()
+    writes: list[bytes] = []
+    link._transport = cast(asyncio.Transport, _Recorder(writes, link._transport))
+    calls = [link.call([("ECHO", str(i))]) for i in range(60)]
+    await server.asked.wait()
+    assert len(writes) == 1
+    assert writes[0].count(b"ECHO") == 60
+    server.writer.write(b"".join(b"$1\r\n%d\r\n" % (i % 10) for i in range(60)))
+    assert [await call for call in calls] == [[b"%d" % (i % 10)] for i in range(60)]
 
 
 async def test_a_redis_that_does_not_read(
