@@ -1,1 +1,1 @@
-"""HTTP: health, metrics."""
+"""HTTP: health, metrics, the server API, the demo page."""

@@ -110,9 +110,8 @@ def _decode_leniently(line: bytes) -> Any:
 
 
 def _integer(digits: str) -> int:
-    return (
-        int(digits) if len(digits) <= 10 else -1
-    )  # larger than any id; to be converted they may be too long
+    # More digits are larger than any id, and may be too many to be converted.
+    return int(digits) if len(digits) <= 10 else -1
 
 
 def _refuse(constant: str) -> Never:

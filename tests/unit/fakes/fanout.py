@@ -41,14 +41,10 @@ class FakeOwner:
     """Counts why its outbox gave up."""
 
     def __init__(self) -> None:
-        self.id = "owner"
         self.reasons: list[str] = []
         self.on_finish: Callable[[bytes], None] = lambda data: None
         self.on_overflow: Callable[[], None] = lambda: None
         self.on_gap: Callable[[str], None] = lambda channel: None
-
-    def info(self) -> bytes:
-        return b'{"client":"owner"}'
 
     def unsubscribed(self, channel: str) -> None:
         self.on_gap(channel)

@@ -28,8 +28,6 @@ from tests.unit.fakes.fanout import EPOCH, LINES, HubWorld
 class FakeTransport:
     """A transport that keeps what it is told."""
 
-    name = "fake"
-
     def __init__(self) -> None:
         self.format: WireFormat = LINES
         self.written: list[bytes] = []
