@@ -11,7 +11,7 @@ from service.chat.room import FOREVER
 from service.errors import permission_denied
 from service.tasks import Tasks
 
-#: Rooms that a node remembers; the one not asked for longest makes room.
+#: Rooms that a node remembers; the one read first makes room.
 MAX_ROOMS = 10_000
 
 
@@ -31,8 +31,8 @@ class Bans:
         # One read for all who ask at the same time.
         self._reading: dict[str, asyncio.Task[None]] = {}
         self._rooms: OrderedDict[str, dict[str, int]] = OrderedDict()
-        # Raised by whatever changes bans: what was read meanwhile is outdated.
-        self._changes = 0
+        # Those of which something has changed while they were read.
+        self._outdated: set[str] = set()
 
     def known(self, channel: str) -> bool:
         """Whether `check` can tell without `read`."""
@@ -50,36 +50,41 @@ class Bans:
             raise permission_denied("banned from this room", left if ends else None)
 
     async def read(self, channel: str) -> None:
-        """Know this room's bans.
+        """Know this room's bans; no wait where they are known, and none from here to `check`.
 
         Raises:
             Unavailable, CommandFailed: as `Source.bans`.
         """
-        reading = self._reading.get(channel)
-        if reading is None:
-            reading = self._reading[channel] = self._tasks.start(self._read(channel))
-            reading.add_done_callback(lambda _: self._reading.pop(channel, None))
-        # Shielded: one who goes away must not take the answer from the others.
-        await asyncio.shield(reading)
+        while not self.known(channel):
+            reading = self._reading.get(channel)
+            if reading is None:
+                reading = self._reading[channel] = self._tasks.start(self._read(channel))
+                reading.add_done_callback(lambda _: self._was_read(channel))
+            # Shielded: one who goes away must not take the answer from the others.
+            await asyncio.shield(reading)
 
     async def _read(self, channel: str) -> None:
-        before = -1
-        while before != self._changes:
-            before = self._changes
+        found = await self._source.bans(channel)
+        while channel in self._outdated:
+            self._outdated.discard(channel)
             found = await self._source.bans(channel)
         self._rooms[channel] = found
-        self._rooms.move_to_end(channel)
         if len(self._rooms) > MAX_ROOMS:
             self._rooms.popitem(last=False)
 
+    def _was_read(self, channel: str) -> None:
+        del self._reading[channel]
+        self._outdated.discard(channel)
+
     def changed(self, channel: str, user: str, until_ms: int) -> None:
         """Somebody was banned, or (0) is no longer."""
-        self._changes += 1
+        if channel in self._reading:
+            self._outdated.add(channel)
         room = self._rooms.get(channel)
         if room is not None:
             room[user] = until_ms
 
     def forget(self) -> None:
         """What is known may be outdated."""
-        self._changes += 1
+        self._outdated.update(self._reading)
         self._rooms.clear()

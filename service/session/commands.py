@@ -145,8 +145,7 @@ async def _history(
 async def _check_ban(session: Session, context: Context, channel: str, namespace: Namespace) -> None:
     """Raises ReplyError 103; Unavailable, CommandFailed as `Bans.read`."""
     if namespace.chat and session.identity.user:
-        if not context.bans.known(channel):
-            await context.bans.read(channel)
+        await context.bans.read(channel)
         context.bans.check(channel, session.identity.user)
 
 

@@ -175,8 +175,7 @@ async def _connect_by_reading(
 ) -> Result:
     await _count_connection(session, context)
     for room in _rooms(asked):
-        if not context.bans.known(room):
-            await context.bans.read(room)
+        await context.bans.read(room)
     asked = _without_bans(context, session.identity, asked)
     async with held(context, asked) as pairs:
         wishes = [Wish(channel, one.position) for (channel, _), one in zip(pairs, asked, strict=True)]
