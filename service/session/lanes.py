@@ -86,11 +86,9 @@ class Lanes:
         following: Work | None = work
         while following is not None:
             try:
-                result = await following
+                session.reply(command, await following)
             except Exception as exc:
                 session.refuse(command, exc)
-            else:
-                session.reply(command, result)
             self._counted(session, -1)
             following = None
             while waiting and following is None and lane != CONNECT_LANE:

@@ -172,12 +172,11 @@ class Session:
             if command.error is not None:
                 raise command.error
             result = commands.HANDLERS[command.method](self, self._context, command.request)
+            if isinstance(result, Coroutine):
+                return result
+            self.reply(command, result)
         except Exception as exc:
             self.refuse(command, exc)
-            return None
-        if isinstance(result, Coroutine):
-            return result
-        self.reply(command, result)
         return None
 
     def in_flight(self, count: int, before: int) -> None:

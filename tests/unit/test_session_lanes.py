@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
+from service.session import commands
 from tests.unit.fakes.clock import turns, virtual_time
 from tests.unit.fakes.session import World, publish_command, subscribe_command
 
@@ -104,6 +106,24 @@ async def test_a_refused_command_does_not_stop_its_lane() -> None:
     assert answers[5]["error"]["code"] == 104
     assert "publish" in answers[2]
     assert "publish" in answers[4]
+
+
+@pytest.mark.parametrize("waits", [True, False])
+@virtual_time
+async def test_an_answer_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, *, waits: bool) -> None:
+    """It ends the session with 3004: no lane is left in which nothing runs any more."""
+
+    async def later() -> dict[str, Any]:
+        return {"not": object()}
+
+    result = {"not": object()}
+    monkeypatch.setitem(commands.HANDLERS, "unsubscribe", lambda *_: later() if waits else result)
+    world = World()
+    client = world.client()
+    client.send(publish_command(2), b'{"id":3,"unsubscribe":{"channel":"log:a"}}')
+    await turns(10)
+    assert client.ids == [2]
+    assert client.close_code == 3004
 
 
 @virtual_time
