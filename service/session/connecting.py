@@ -114,6 +114,9 @@ def _identified(session: Session, context: Context, identity: Identity, connecti
         context.metrics.auth_failures.labels("anonymous").inc()
         raise unauthorized()
     _check_revoked(context, identity)
+    if session.identity.user not in ("", identity.user):  # refused, it tries again as somebody else
+        counted = context.keys.connections(session.identity.user)
+        context.presence.leave(counted, session.id, at_once=True)
     session.identity = identity
     session.expiries_changed()
     asked = _server_side(context, identity, connecting.positions)
