@@ -134,8 +134,15 @@ def not_found(what: str) -> ReplyError:
     return ReplyError(404, what)
 
 
+#: Close codes that the application may have a session ended with.
+CLOSE_CODES = range(3000, 5000)
+
+#: Bytes of the longest reason: a close frame has room for no more.
+MAX_REASON_BYTES = 123
+
+
 class Disconnect(NamedTuple):
-    """Why a session ends: a close code and a reason of fewer than 124 bytes."""
+    """Why a session ends: a close code and a reason of at most `MAX_REASON_BYTES`."""
 
     code: int
     reason: str

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 import orjson
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from service.api.body import Refused, json_object
 from service.config import Settings
 from service.identity.keys import secrets_of
 from service.identity.signing import signed
@@ -35,15 +36,6 @@ MODERATES = [{"channels": ["chat:*"], "match": "wildcard", "allow": ["mod"]}]
 OriginCheck = Callable[[str | None, str | None, tuple[str, ...]], bool]
 
 
-class _Refused(Exception):
-    """What the visitor is told, with a status."""
-
-    def __init__(self, status: int, why: str) -> None:
-        super().__init__(status, why)
-        self.status = status
-        self.why = why
-
-
 def demo_token_route(settings: Settings, origin_allowed: OriginCheck) -> Route:
     """The route. Whoever gets here may be anybody: the demo has no accounts.
 
@@ -60,11 +52,11 @@ def demo_token_route(settings: Settings, origin_allowed: OriginCheck) -> Route:
             if not origin_allowed(
                 headers.get("origin"), headers.get("host"), settings.server.allowed_origins
             ):
-                raise _Refused(403, "this origin may not ask for tokens")
+                raise Refused(403, "this origin may not ask for tokens")
             if not secrets:
-                raise _Refused(501, "nobody can sign in: the node has no secret (tokens.hmac_secrets)")
-            claims = _claims(await _body(http))
-        except _Refused as exc:
+                raise Refused(501, "nobody can sign in: the node has no secret (tokens.hmac_secrets)")
+            claims = _claims(await json_object(http, MAX_BYTES))
+        except Refused as exc:
             return _answer(exc.status, {"error": exc.why})
         made = signed(settings.tokens, claims, secrets[0][1])
         return _answer(200, {"token": made, "user": claims["sub"]})
@@ -75,31 +67,16 @@ def demo_token_route(settings: Settings, origin_allowed: OriginCheck) -> Route:
 def _claims(asked: dict[str, Any]) -> dict[str, Any]:
     name, moderator = asked.get("name"), asked.get("moderator", False)
     if not isinstance(name, str) or not isinstance(moderator, bool):
-        raise _Refused(400, "name must be a string, moderator a boolean")
+        raise Refused(400, "name must be a string, moderator a boolean")
     name = " ".join(name.split())
     if len(name) > MAX_NAME or not name.isprintable():
-        raise _Refused(400, f"a name has at most {MAX_NAME} characters that can be printed")
+        raise Refused(400, f"a name has at most {MAX_NAME} characters that can be printed")
     user = re.sub(r"[\W_]+", "-", name.casefold()).strip("-")
     if not user:
-        raise _Refused(400, "a name has at least one letter or digit")
+        raise Refused(400, "a name has at least one letter or digit")
     now = int(time.time())
     claims: dict[str, Any] = {"sub": user, "iat": now, "exp": now + LIFETIME, "info": {"name": name}}
     return claims | ({"caps": MODERATES} if moderator else {})
-
-
-async def _body(http: Request) -> dict[str, Any]:
-    body = b""
-    try:
-        async for chunk in http.stream():
-            body += chunk
-            if len(body) > MAX_BYTES:
-                raise _Refused(413, f"a request has at most {MAX_BYTES} bytes")
-        fields = orjson.loads(body)
-    except (ValueError, ClientDisconnect):
-        raise _Refused(400, "the request is not JSON") from None
-    if not isinstance(fields, dict):
-        raise _Refused(400, "the request is not a JSON object")
-    return fields
 
 
 def _answer(status: int, body: dict[str, Any]) -> Response:

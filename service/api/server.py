@@ -5,7 +5,6 @@ from __future__ import annotations
 import hmac
 import logging
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -13,12 +12,15 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.routing import Route
 
+from service.api.body import Refused, json_object
 from service.channels import Namespace
 from service.chat.chat import Chat
 from service.chat.rpc import METHODS
 from service.config import Settings
 from service.errors import (
+    CLOSE_CODES,
     FORCED,
+    MAX_REASON_BYTES,
     CommandFailed,
     ConfigError,
     ReplyError,
@@ -28,6 +30,7 @@ from service.errors import (
     unknown_channel,
 )
 from service.identity.identity import Action
+from service.identity.keys import read
 from service.request import Request
 from service.sections import ApiSettings
 from service.streams.control import Control
@@ -38,9 +41,6 @@ Result = dict[str, Any]
 
 #: Bytes of the largest request.
 MAX_BYTES = 1 << 20
-
-#: A close frame has room for 123.
-MAX_REASON_BYTES = 123
 
 #: Who acts in chat, where a call does not say.
 SERVER_USER = "server"
@@ -87,8 +87,8 @@ def api_route(settings: Settings, control: Control, chat: Chat) -> Route:
         if client := request.text("client"):
             command["client"] = client
         code = request.integer("code") or FORCED.code
-        if not 3000 <= code <= 4999:
-            raise bad_request("code must be an integer from 3000 to 4999")
+        if code not in CLOSE_CODES:
+            raise bad_request(f"code must be an integer from {CLOSE_CODES[0]} to {CLOSE_CODES[-1]}")
         reason = request.text("reason") or FORCED.reason
         if len(reason.encode()) > MAX_REASON_BYTES:
             raise bad_request(f"reason has at most {MAX_REASON_BYTES} bytes")
@@ -129,7 +129,10 @@ def api_route(settings: Settings, control: Control, chat: Chat) -> Route:
             allowed = ", ".join(sorted([*METHODS, *methods]))
             return _answer(404, {"error": {"code": 104, "message": f"no such method; there are {allowed}"}})
         try:
-            return _answer(200, {"result": await call(method, Request(await _body(http)))})
+            fields = await json_object(http, MAX_BYTES)
+            return _answer(200, {"result": await call(method, Request(fields))})
+        except Refused as exc:
+            return _answer(200, {"error": bad_request(exc.why).body()})
         except ReplyError as exc:
             return _answer(200, {"error": exc.body()})
         except (Unavailable, CommandFailed) as exc:
@@ -141,32 +144,10 @@ def api_route(settings: Settings, control: Control, chat: Chat) -> Route:
 
 def _keys(settings: ApiSettings) -> list[bytes]:
     keys = [key.get_secret_value().encode() for key in settings.keys]
-    keys += [_read(path) for path in settings.key_files]
+    keys += [read(f"api.key_files: {path}", path).strip() for path in settings.key_files]
     if any(len(key) < 16 for key in keys):
         raise ConfigError("api: a key has fewer than 16 bytes; allowed: 16 or more, made at random")
     return keys
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes().strip()
-    except OSError as exc:
-        raise ConfigError(f"api.key_files: {path}: cannot be read: {exc.strerror}") from None
-
-
-async def _body(http: HttpRequest) -> dict[str, Any]:
-    body = b""
-    async for chunk in http.stream():
-        body += chunk
-        if len(body) > MAX_BYTES:
-            raise bad_request(f"a request has at most {MAX_BYTES} bytes")
-    try:
-        fields = orjson.loads(body or b"{}")
-    except ValueError:
-        raise bad_request("the request is not JSON") from None
-    if not isinstance(fields, dict):
-        raise bad_request("the request is not a JSON object")
-    return fields
 
 
 def _user(request: Request) -> str:

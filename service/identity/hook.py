@@ -14,7 +14,16 @@ from typing import Any, Generic, TypeVar
 import httpx
 import orjson
 
-from service.errors import ConfigError, Disconnect, ReplyError, SessionEnded, internal, not_available
+from service.errors import (
+    CLOSE_CODES,
+    MAX_REASON_BYTES,
+    ConfigError,
+    Disconnect,
+    ReplyError,
+    SessionEnded,
+    internal,
+    not_available,
+)
 from service.identity import claims as read
 from service.identity import http
 from service.identity.answers import Answers
@@ -34,12 +43,6 @@ MAX_ANSWER_BYTES = 65_536
 
 #: Codes of errors that the application may answer with.
 ERROR_CODES = range(100, 2000)
-
-#: Close codes that it may answer with.
-CLOSE_CODES = range(3000, 5000)
-
-#: Bytes of the longest reason in a close frame.
-_MAX_REASON_BYTES = 123
 
 A = TypeVar("A")
 
@@ -214,6 +217,6 @@ def _disconnect(fields: read.Claims) -> SessionEnded:
     code, reason = fields.get("code"), read.text(fields, "reason")
     if type(code) is not int or code not in CLOSE_CODES:
         raise ValueError(f"disconnect: code must be an integer from {CLOSE_CODES[0]} to {CLOSE_CODES[-1]}")
-    if len(reason.encode()) > _MAX_REASON_BYTES:
-        raise ValueError(f"disconnect: reason must have at most {_MAX_REASON_BYTES} bytes")
+    if len(reason.encode()) > MAX_REASON_BYTES:
+        raise ValueError(f"disconnect: reason must have at most {MAX_REASON_BYTES} bytes")
     return SessionEnded(Disconnect(code, reason))
