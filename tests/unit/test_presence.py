@@ -8,17 +8,13 @@ from collections.abc import Callable
 
 import pytest
 
-from service.errors import CommandFailed, Unavailable
+from service.errors import CommandFailed
 from service.metrics import Metrics
-from service.sections import PresenceSettings
 from service.streams import attendance as attendance_module
 from service.streams import presence as presence_module
 from service.streams.commands import Commands
-from service.streams.keys import Keys
-from service.streams.presence import Presence
-from tests.support.redis_process import RedisProcess, StartRedis
-from tests.support.waiting import eventually
-from tests.unit.fakes.presence import PresenceWorld, info
+from tests.support.redis_process import RedisProcess
+from tests.unit.fakes.presence import PresenceWorld, info, join
 from tests.unit.fakes.redis import connected_commands
 
 Name = Callable[[str], str]
@@ -27,12 +23,6 @@ Name = Callable[[str], str]
 @pytest.fixture
 def world(commands: Commands, name: Name, monkeypatch: pytest.MonkeyPatch) -> PresenceWorld:
     return PresenceWorld(commands, name("presence"), monkeypatch)
-
-
-def join(node: Presence, client: str, user: str | None = None, channel: str = "chat:a") -> None:
-    """A client of a user, by default of one named as it."""
-    user = client if user is None else user
-    node.join(channel, client, user, info(user), events=True)
 
 
 # Who is there
@@ -231,122 +221,6 @@ async def test_few_are_told_of_one_by_one_again(crowd: PresenceWorld) -> None:
     ]
 
 
-# Nodes that die
-
-
-async def test_members_of_a_dead_node_leave_once(world: PresenceWorld) -> None:
-    """Whoever has members in the same channel removes them; a user who is elsewhere, too, stays."""
-    a, b, dead = world.node("a"), world.node("b"), world.node("dead")
-    join(dead, "one", "alice")
-    join(dead, "two", "bob")
-    join(a, "three", "bob")
-    join(b, "four", "carol")
-    for node in (dead, a, b):
-        await node.flush()
-    await world.listen(a, b, dead)
-    await world.silence("dead")
-    for node in (a, b):
-        await node.beat()
-        await node.flush()
-    assert set(await b.members("chat:a")) == {"three", "four"}
-    told = await world.told("chat:a")
-    assert sorted(told[:3]) == [("join", "alice"), ("join", "bob"), ("join", "carol")]
-    assert told[3:] == [("leave", "alice")]
-
-
-async def test_readers_see_no_dead(world: PresenceWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They remove them where nobody else does; slice by slice."""
-    monkeypatch.setattr(attendance_module, "SLICE", 2)
-    dead, reader = world.node("dead"), world.node("reader")
-    for client in "abcde":
-        join(dead, client)
-    await dead.flush()
-    await world.listen(reader)
-    await world.silence("dead")
-    await reader.beat()
-    assert await reader.stats("chat:a") == (0, 0)
-    assert await reader.members("chat:a") == {}
-    assert await world.left_over() == set()
-    assert sorted((await world.told("chat:a"))[5:]) == [("leave", client) for client in "abcde"]
-
-
-async def test_who_joins_finds_the_dead(world: PresenceWorld) -> None:
-    """Nodes that died before this one began are found with the first member in their channel."""
-    dead, late = world.node("dead"), world.node("late")
-    join(dead, "one")
-    await dead.flush()
-    await world.commands.execute("DEL", world.keys.nodes())
-    join(late, "two")
-    await late.flush()
-    assert await world.told("chat:a") == [("join", "one"), ("join", "two"), ("leave", "one")]
-
-
-async def test_a_new_node_is_not_taken_for_dead(world: PresenceWorld) -> None:
-    """One that has begun since the last heartbeat."""
-    a, late = world.node("a"), world.node("late")
-    join(a, "one")
-    await a.flush()
-    join(late, "two")
-    await late.flush()
-    assert set(await a.members("chat:a")) == {"one", "two"}
-
-
-async def test_who_was_taken_for_dead_comes_back(world: PresenceWorld) -> None:
-    """A node that was stopped for too long writes all its members anew."""
-    a, stopped = world.node("a"), world.node("stopped")
-    join(stopped, "one")
-    join(a, "two")
-    await stopped.flush()
-    await a.flush()
-    await world.listen(a)
-    await world.silence("stopped")
-    await a.beat()
-    assert set(await a.members("chat:a")) == {"two"}
-    stopped.leave("chat:a", "one", at_once=True)
-    join(stopped, "three")
-    await stopped.flush()  # under a name that nobody counts any more
-    await stopped.beat()
-    await stopped.flush()
-    assert set(await a.members("chat:a")) == set(await stopped.members("chat:a")) == {"two", "three"}
-    assert await a.stats("chat:a") == (2, 2)
-
-
-async def test_who_has_not_listened_does_not_judge(world: PresenceWorld) -> None:
-    """After Redis was away for long all nodes are silent, and none is struck off."""
-    a, b = world.node("a"), world.node("b")
-    join(a, "one")
-    join(b, "two")
-    await a.flush()
-    await b.flush()
-    await world.listen(a, b)
-    for node in ("a", "b"):
-        await world.silence(node)
-    world.clock.now += world.settings.dead_seconds  # for so long neither has heard anything
-    await a.beat()
-    await b.beat()
-    assert await world.alive() == ["a", "b"]
-    assert (await a.stats("chat:a"))[0] == 2
-    assert await world.told("chat:a") == [("join", "one"), ("join", "two")]
-
-
-async def test_a_node_that_goes(world: PresenceWorld) -> None:
-    """What is pending is written, and its members leave after the grace."""
-    a, going = world.node("a"), world.node("going")
-    join(a, "stays")
-    await a.flush()
-    await world.listen(a)
-    join(going, "one")
-    going.leave("chat:a", "one", at_once=False)
-    await going.aclose()
-    await a.beat()
-    assert set(await a.members("chat:a")) == {"stays", "one"}
-    for name in await world.commands.execute("ZRANGE", world.keys.nodes(), 0, -1):
-        grace = -int(world.settings.grace_seconds * 1000) - 1
-        await world.commands.execute("ZINCRBY", world.keys.nodes(), grace, name)  # time passes
-    await a.beat()
-    assert set(await a.members("chat:a")) == {"stays"}
-
-
 # Redis
 
 
@@ -422,111 +296,6 @@ async def test_keys_are_refreshed(world: PresenceWorld) -> None:
     await node.flush()
     assert await world.commands.execute("TTL", users) > 60
     assert set(await world.node("b").members("chat:a")) == {"one"}
-
-
-QUICK = PresenceSettings(batch_ms=1, heartbeat_seconds=0.05, dead_seconds=1, grace_seconds=0.1)
-
-
-async def test_a_node_at_work(commands: Commands, name: Name) -> None:
-    """By itself it writes, waits for the grace, and removes what nodes that died or went have left."""
-    keys = Keys(name("work"))
-    a, b, dead = (Presence(QUICK, commands, keys, each, Metrics()) for each in ("a", "b", "dead"))
-    join(dead, "ghost")
-    await dead.flush()
-    running = {node: asyncio.create_task(node.run()) for node in (a, b)}
-    join(a, "one")
-    join(a, "two")
-    join(b, "three")
-
-    async def are(*clients: str) -> None:
-        async def ask() -> bool:
-            return set(await b.members("chat:a")) == set(clients)
-
-        await eventually(ask, f"{clients} are there")
-
-    await are("one", "two", "three")  # when the dead has been silent for long enough
-    a.leave("chat:a", "one", at_once=False)
-    await are("two", "three")
-    await end(running[a])
-    await a.aclose()
-    await are("three")
-    await end(running[b])
-
-
-async def end(running: asyncio.Task[None]) -> None:
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
-
-
-@pytest.mark.parametrize("durable", [False, True], ids=["data lost", "data kept"])
-async def test_redis_is_away(start_redis: StartRedis, *, durable: bool) -> None:
-    """Nothing is raised, nothing forgotten; when it is back, it has what the nodes have."""
-    server = start_redis(durable=durable)
-    async with connected_commands(server.url) as commands:
-        a, b = (Presence(QUICK, commands, Keys(""), each, Metrics()) for each in ("a", "b"))
-        running = [asyncio.create_task(node.run()) for node in (a, b)]
-
-        async def are(*clients: str) -> None:
-            async def ask() -> bool:
-                try:
-                    members, stats = set(await b.members("chat:a")), await b.stats("chat:a")
-                except Unavailable:
-                    return False
-                return (members, stats) == (set(clients), (len(clients), len(clients)))
-
-            await eventually(ask, f"{clients} are there")
-
-        join(a, "stays")
-        join(a, "goes")
-        join(b, "there")
-        await are("stays", "goes", "there")
-        server.kill()
-        await eventually(lambda: not commands.connected, "Redis is missed")
-        join(a, "comes")
-        a.leave("chat:a", "goes", at_once=True)
-        with pytest.raises(Unavailable):
-            await a.members("chat:a")
-        server.start()
-        await are("stays", "comes", "there")
-        assert not any(task.done() for task in running)
-        for task in running:
-            await end(task)
-        server.kill()
-        await eventually(lambda: not commands.connected, "Redis is missed")
-        await a.aclose()
-
-
-async def test_a_node_that_is_refused(
-    commands: Commands, name: Name, caplog: pytest.LogCaptureFixture
-) -> None:
-    """It keeps trying, and so gets over whatever is wrong with Redis."""
-    keys = Keys(name("refused"))
-    await commands.execute("SET", keys.nodes(), "in the way")
-    node = Presence(QUICK, commands, keys, "a", Metrics())
-    join(node, "one")
-    running = asyncio.create_task(node.run())
-    await eventually(lambda: "refuses: WRONGTYPE" in caplog.text, "the refusal is logged")
-    await commands.execute("DEL", keys.nodes())
-    written = keys.beside("presence", "chat:a")
-    await eventually(lambda: commands.execute("EXISTS", written), "the member is written")
-    await end(running)
-
-
-async def test_a_flushed_redis(start_redis: StartRedis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next heartbeat finds the node missing, and everything is written anew."""
-    async with connected_commands(start_redis().url) as commands:
-        world = PresenceWorld(commands, "", monkeypatch)
-        a, b = world.node("a"), world.node("b")
-        join(a, "one")
-        join(b, "two", channel="chat:b")
-        for node in (a, b):
-            await node.flush()
-        await commands.execute("FLUSHALL")
-        for node in (a, b):
-            await node.beat()
-            await node.flush()
-        assert await b.stats("chat:a") == (1, 1)
-        assert await a.members("chat:b") == {"two": info("two")}
 
 
 async def test_redis_6_2(monkeypatch: pytest.MonkeyPatch) -> None:

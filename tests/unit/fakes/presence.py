@@ -23,6 +23,12 @@ def info(user: str) -> bytes:
     return orjson.dumps({"user": user})
 
 
+def join(node: Presence, client: str, user: str | None = None, channel: str = "chat:a") -> None:
+    """A client of a user, by default of one named as it."""
+    user = client if user is None else user
+    node.join(channel, client, user, info(user), events=True)
+
+
 class PresenceWorld:
     """Nodes that share a Redis under a prefix of their own."""
 
