@@ -7,17 +7,10 @@ import asyncio
 from service.metrics import Metrics
 from service.sections import Limits
 from service.session.admission import FULL_RETRY, LONGEST_RETRY, MAX_WAITING, PATIENCE, Admission
+from tests.unit.fakes.clock import Clock
 
 
-class _Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def _admission(clock: _Clock, **limits: float) -> Admission:
+def _admission(clock: Clock, **limits: float) -> Admission:
     return Admission(Limits(**limits), Metrics(), clock)
 
 
@@ -29,7 +22,7 @@ async def _nothing() -> None:
 
 def test_a_full_node() -> None:
     """It refuses, however few come."""
-    admission = _admission(_Clock(), connections=2)
+    admission = _admission(Clock(), connections=2)
     assert admission.admit(2) is None
     refusal = admission.admit(3)
     assert refusal is not None
@@ -38,11 +31,11 @@ def test_a_full_node() -> None:
 
 def test_who_comes_too_fast_is_told_when_there_is_room() -> None:
     """One after the other, at the configured rate; and not later than a minute."""
-    clock = _Clock()
-    admission = _admission(clock, connects_per_second=10, connects_burst=3)
+    clock = Clock()
+    admission = _admission(clock, connects_per_second=8, connects_burst=3)
     assert [admission.admit(1) for _ in range(3)] == [None, None, None]
     told = [refusal.retry_after for _ in range(25) if (refusal := admission.admit(1)) is not None]
-    assert told == [1] * 10 + [2] * 10 + [3] * 5
+    assert told == [1] * 8 + [2] * 8 + [3] * 8 + [4]
     for _ in range(2000):
         refusal = admission.admit(1)
     assert refusal is not None
@@ -58,7 +51,7 @@ async def test_those_admitted_begin_in_order() -> None:
     def fail() -> None:
         raise RuntimeError("on purpose")
 
-    admission = _admission(_Clock())
+    admission = _admission(Clock())
     admission.enter(lambda: begun.append(1))
     admission.enter(fail)
     admission.enter(lambda: begun.append(2))
@@ -69,7 +62,7 @@ async def test_those_admitted_begin_in_order() -> None:
 
 async def test_unanswered_clients_are_bounded_for_a_while() -> None:
     """Nobody more is admitted than can be answered soon; clients that say nothing do not count for long."""
-    clock = _Clock()
+    clock = Clock()
     admission = _admission(clock, connects_per_second=0)
     for _ in range(MAX_WAITING):
         assert admission.admit(1) is None

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from service.identity.answers import MAX_BYTES, Answers
-
-
-class _Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.unit.fakes.clock import Clock
 
 
 def test_an_answer_is_good_for_a_while() -> None:
     """A new one begins a new while."""
-    clock = _Clock()
+    clock = Clock()
     answers: Answers[str] = Answers(10, clock)
     answers.put(b"q", "a", 1)
     clock.now += 9
@@ -29,14 +23,14 @@ def test_an_answer_is_good_for_a_while() -> None:
 
 def test_nothing_is_kept_for_no_time() -> None:
     """Zero seconds: off."""
-    answers: Answers[str] = Answers(0, _Clock())
+    answers: Answers[str] = Answers(0, Clock())
     answers.put(b"q", "a", 1)
     assert answers.get(b"q") is None
 
 
 def test_the_longest_unused_go_first() -> None:
     """Where all together are larger than the bound; those that are replaced or gone do not count."""
-    clock = _Clock()
+    clock = Clock()
     answers: Answers[int] = Answers(10, clock)
     third = MAX_BYTES // 3 - 1000
     for _ in range(5):
@@ -55,7 +49,7 @@ def test_the_longest_unused_go_first() -> None:
 
 def test_small_answers_have_a_bound_too() -> None:
     """Each takes more than its own bytes."""
-    answers: Answers[int] = Answers(10, _Clock())
+    answers: Answers[int] = Answers(10, Clock())
     for number in range(20_000):
         answers.put(str(number).encode(), number, 0)
     assert sum(answers.get(str(number).encode()) is not None for number in range(20_000)) == MAX_BYTES // 500

@@ -5,29 +5,22 @@ from __future__ import annotations
 import pytest
 
 from service.identity.breaker import MAX_RETRIES, Breaker, RetryBudget
-
-
-class _Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.unit.fakes.clock import Clock
 
 
 @pytest.fixture
-def clock() -> _Clock:
+def clock() -> Clock:
     """A clock that the test sets."""
-    return _Clock()
+    return Clock()
 
 
-def _opened(clock: _Clock) -> Breaker:
+def _opened(clock: Clock) -> Breaker:
     breaker = Breaker(3, 5, clock)
     assert [breaker.failed() for _ in range(3)] == [False, False, True]
     return breaker
 
 
-def test_it_opens_after_failures_in_a_row(clock: _Clock) -> None:
+def test_it_opens_after_failures_in_a_row(clock: Clock) -> None:
     """A success in between begins a new row."""
     breaker = Breaker(3, 5, clock)
     for _ in range(5):
@@ -38,7 +31,7 @@ def test_it_opens_after_failures_in_a_row(clock: _Clock) -> None:
     assert not _opened(clock).admits()
 
 
-def test_one_probe_decides(clock: _Clock) -> None:
+def test_one_probe_decides(clock: Clock) -> None:
     """Its failure keeps all others away for as long again, its success lets them in."""
     breaker = _opened(clock)
     clock.now += 4.9
@@ -54,7 +47,7 @@ def test_one_probe_decides(clock: _Clock) -> None:
     assert not breaker.failed()
 
 
-def test_an_abandoned_probe_makes_room_for_another(clock: _Clock) -> None:
+def test_an_abandoned_probe_makes_room_for_another(clock: Clock) -> None:
     """Its client went away; the server must not stay unasked for ever."""
     breaker = _opened(clock)
     clock.now += 5
@@ -63,7 +56,7 @@ def test_an_abandoned_probe_makes_room_for_another(clock: _Clock) -> None:
     assert [breaker.admits(), breaker.admits()] == [True, False]
 
 
-def test_latecomers_do_not_keep_it_open(clock: _Clock) -> None:
+def test_latecomers_do_not_keep_it_open(clock: Clock) -> None:
     """Those who had asked before it opened fail afterwards."""
     breaker = _opened(clock)
     clock.now += 4
@@ -72,7 +65,7 @@ def test_latecomers_do_not_keep_it_open(clock: _Clock) -> None:
     assert breaker.admits()
 
 
-def test_when_to_come_back(clock: _Clock) -> None:
+def test_when_to_come_back(clock: Clock) -> None:
     """When it may be asked again, and spread over as long again."""
     breaker = _opened(clock)
     clock.now += 2

@@ -19,20 +19,13 @@ from service.identity.hooks import Hooks, SubscribeAnswer
 from service.identity.identity import Capability, Identity, Override, ServerSubscription
 from service.metrics import Metrics
 from service.sections import HookSettings
+from tests.unit.fakes.clock import Clock
 from tests.unit.fakes.http_server import Asked, HttpServer, Reply, http_server, json
 
 #: Of the client that asks in most tests.
 ANN = Identity("ann", meta=b'{"plan":"free"}')
 
 _EMPTY = json({"result": {}})
-
-
-class _Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class _Setup:
@@ -43,7 +36,7 @@ class _Setup:
         urls = {f"{name}_url": f"{base}/{name}" for name in ("connect", "subscribe", "publish")}
         self.server = server
         self.metrics = Metrics()
-        self.clock = _Clock()
+        self.clock = Clock()
         # Long enough for a loaded machine: only tests of the timeout run into it.
         defaults = {"timeout_seconds": 10, "retries": 0}
         self.hooks = Hooks(HookSettings(**(urls | defaults | settings)), self.metrics, self.clock)

@@ -20,6 +20,7 @@ from service.identity.keys import Key
 from service.identity.tokens import TokenRefused, TokenVerifier
 from service.metrics import Metrics
 from service.sections import TokenSettings
+from tests.unit.fakes.clock import Clock
 from tests.unit.fakes.http_server import HttpServer, Reply, http_server, json
 from tests.unit.fakes.keypairs import SECRET, private_key
 
@@ -46,19 +47,11 @@ def _names(jwks: Jwks, algorithm: str) -> list[str | None]:
     return [key.kid for key in jwks.find(algorithm, None)]
 
 
-class _Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @asynccontextmanager
 async def _fetcher(
     server: HttpServer, metrics: Metrics | None = None, seconds: float = 1000, path: str = "/jwks"
-) -> AsyncIterator[tuple[Jwks, _Clock]]:
-    clock = _Clock()
+) -> AsyncIterator[tuple[Jwks, Clock]]:
+    clock = Clock()
     jwks = Jwks(f"http://user:password@127.0.0.1:{server.port}{path}", seconds, metrics or Metrics(), clock)
     try:
         yield jwks, clock

@@ -63,7 +63,7 @@ class LoopTime:
 
 
 class Clock:
-    """Stands in for the module `time`: moved by hand, and by `step` with each look at it."""
+    """Stands in for the module `time`, or a clock of it: moved by hand, and by `step` with each look."""
 
     def __init__(self, *, step: float = 0.0) -> None:
         self.now = 1000.0
@@ -73,7 +73,7 @@ class Clock:
         self.now += self.step
         return self.now
 
-    perf_counter = time = monotonic
+    __call__ = perf_counter = time = monotonic
 
 
 async def turns(count: int = 5) -> None:
