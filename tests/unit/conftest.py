@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 
 import pytest
@@ -17,6 +18,14 @@ from tests.support.redis_process import RedisProcess
 from tests.unit.fakes.clock import LoopTime
 from tests.unit.fakes.redis import connected_commands
 from tests.unit.fakes.stage import Stage
+
+
+@pytest.fixture
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No settings in the environment."""
+    for name in list(os.environ):
+        if name.startswith("STREAMGATE_"):
+            monkeypatch.delenv(name)
 
 
 @pytest.fixture

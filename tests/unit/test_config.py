@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +10,8 @@ from pydantic import ValidationError
 
 from service.config import Settings, load
 from service.errors import ConfigError
-from service.streams import connect
 
-
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith("STREAMGATE_"):
-            monkeypatch.delenv(name)
+pytestmark = pytest.mark.usefixtures("clean_environment")
 
 
 @pytest.fixture
@@ -303,21 +296,6 @@ def test_origins(origin: str, file: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "url",
-    [
-        "redis://127.0.0.1:abc",
-        "redis://127.0.0.1:99999",
-        "redis://[::1",
-        "redis://127.0.0.1/first",
-        "http://127.0.0.1",
-    ],
-)
-def test_a_wrong_redis_url(url: str) -> None:
-    """Told before anybody connects."""
-    assert "redis://" in _mistake(None, {"redis": {"url": url}}).partition("; allowed: a URL ")[2]
-
-
-@pytest.mark.parametrize(
     "name",
     [
         "STREAMGATE_SERVER__PROT",
@@ -366,52 +344,6 @@ def test_a_wrong_url_is_not_shown(url: str, file: Any, monkeypatch: pytest.Monke
     said = _mistake()
     assert "STREAMGATE_REDIS__URL" in said
     assert "hunter2" not in said
-
-
-@pytest.mark.parametrize(
-    ("url", "allowed"),
-    [
-        ("redis://:hunter2@host/?foo=bar", "db, client_name"),
-        ("redis://:hunter2@host/?retry=3", "db, client_name"),
-        ("redis://:hunter2@host/?protocol=2", "db, client_name"),
-        ("redis://:hunter2@host/?connection_class=x", "db, client_name"),
-        ("redis://:hunter2@host/?health_check_interval=abc", "db, client_name"),
-        ("redis://:hunter2@host/?ssl_cert_reqs=none", "db, client_name"),
-        ("redis://:hunter2@host/?db=abc", "db with a number"),
-        ("redis://:hunter2@host/abc", "number of a database"),
-        ("redis://:hunter2@host:abc", "port"),
-        ("unix:///run/redis.sock?db=hunter2", "db with a number"),
-        ("unix:///run/redis.sock?ssl_cert_reqs=hunter2", "db, client_name"),
-        ("rediss://:hunter2@host/?ssl_min_version=TLSv1_3", "ssl_ca_certs"),
-        ("rediss://:hunter2@host/?ssl_cert_reqs=xyz", "ssl_cert_reqs of none, optional, required"),
-        ("rediss://:hunter2@host/?ssl_check_hostname=", "ssl_check_hostname of true, false"),
-        ("rediss://:hunter2@host/?ssl_ca_certs=/nope.crt", "there is no /nope.crt"),
-        ("rediss://:hunter2@host/?ssl_certfile=/nope.crt", "there is no /nope.crt"),
-    ],
-)
-def test_options_of_a_url(url: str, allowed: str, file: Any) -> None:
-    """Mistakes are told at the start; nothing of the rest is shown."""
-    said = _mistake(file(f'[redis]\nurl = "{url}"\n'))
-    assert "redis.url" in said
-    assert allowed in said
-    assert "hunter2" not in said
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "redis://host",
-        "redis://user:secret@[::1]:6379/3?client_name=streamgate",
-        "redis:///?db=3",
-        "rediss://host/0?ssl_cert_reqs=none&ssl_check_hostname=false",
-        f"rediss://host?ssl_ca_certs={__file__}&ssl_certfile={__file__}&ssl_keyfile={__file__}&ssl_password=x",
-        "unix:///run/redis.sock?db=1",
-    ],
-)
-def test_urls_that_can_be_used(url: str, file: Any) -> None:
-    """And redis-py makes a connection of each."""
-    settings = load(file(f'[redis]\nurl = "{url}"\n'))
-    assert connect._pool(settings.redis).make_connection() is not None  # type: ignore[no-untyped-call]
 
 
 def test_a_url_of_the_wrong_type_is_not_shown(file: Any) -> None:

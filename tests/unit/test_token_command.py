@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,8 @@ from tests.unit.fakes.keypairs import SECRET
 
 
 @pytest.fixture(autouse=True)
-def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def _environment(clean_environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """One secret, as the documentation says to give it."""
-    for name in list(os.environ):
-        if name.startswith("STREAMGATE_"):
-            monkeypatch.delenv(name)
     monkeypatch.setenv("STREAMGATE_TOKENS__HMAC_SECRETS", json.dumps([SECRET, "another secret, for later"]))
 
 
