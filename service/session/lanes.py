@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Coroutine
-from typing import Any, Protocol
+from typing import Protocol
 
 from service.errors import ReplyError
+from service.session.client import Result
 from service.session.protocol import Command
 
-Result = dict[str, Any]
 Work = Coroutine[None, None, Result]
 
 #: The lane of `connect`, in which everything else waits meanwhile.

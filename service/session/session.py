@@ -12,7 +12,6 @@ import random
 import time
 import uuid
 from collections.abc import Coroutine
-from typing import Any
 
 from service.errors import (
     BAD_REQUEST,
@@ -40,6 +39,7 @@ from service.hub.hub import Channel
 from service.hub.outbox import Outbox
 from service.identity.identity import ANONYMOUS
 from service.session import commands, protocol
+from service.session.client import Result
 from service.session.context import GONE, Context, Detail, Transport
 from service.session.lanes import CONNECT_LANE, Lanes, lane_of
 from service.session.limits import TokenBucket
@@ -47,9 +47,6 @@ from service.session.protocol import Command, ProtocolViolation
 from service.session.state import State
 
 logger = logging.getLogger(__name__)
-
-Result = dict[str, Any]
-
 
 #: Codes of errors that are answers to asking for too much.
 _LIMITS = frozenset((106, 111))

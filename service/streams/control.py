@@ -129,9 +129,8 @@ class Control:
 
     async def _read_revocations(self) -> None:
         reply = await self._commands.execute("ZRANGE", self._keys.revocations(), 0, -1, "WITHSCORES")
-        found = {user.decode(errors="replace"): int(ms) for user, ms in _pairs(reply)}
-        for user, before in found.items():
-            self._revoke(user, before)
+        for user, before in reply:
+            self._revoke(user.decode(errors="replace"), int(before))
 
     def _revoke(self, user: str, before: int) -> None:
         if before > self._revoked.get(user, -1):
@@ -167,8 +166,3 @@ class Control:
             logger.exception("a command could not be carried out")
             label = "failed"
         self._metrics.control.labels(label).inc()
-
-
-def _pairs(reply: list[Any]) -> list[tuple[bytes, float]]:
-    """RESP3 gives pairs."""
-    return [(member, float(score)) for member, score in reply]
