@@ -137,8 +137,8 @@ async def _subscribe_asking(
             _check(session, asked, grant)
             answer = await context.hooks.subscribe(session.id, session.identity, asked.channel, data)
             asked = asked._replace(data=answer.data)
-            if grant is None:  # what the application answers is as good as a token
-                grant = Grant(answer.info, answer.expires_at, override=answer.override)
+            if grant is None:  # what the application answers is as good as a token made now
+                grant = Grant(answer.info, answer.expires_at, time.time(), answer.override)
     finally:
         session.joining -= 1
     result = _granted(session, context, asked, grant)
@@ -164,6 +164,7 @@ def _granted(session: Session, context: Context, asked: Subscription, grant: Gra
     """Subscribe, if that is permitted. Nearly always memory is enough: no task, no wait."""
     _check(session, asked, grant)
     if grant is not None:
+        _check_revoked(context, session.identity.user, grant)  # again: the application may have been asked
         asked = asked._replace(grant=grant, info=grant.info or asked.info, override=grant.override)
     user = session.identity.user
     bans_known = not (asked.namespace.chat and user) or context.bans.known(asked.channel)

@@ -143,14 +143,16 @@ class FakePresence:
 
 
 class FakeControl:
-    """Nobody's tokens are revoked but those of `gone`."""
+    """Nobody's tokens are revoked but those of `gone`, and of `before` what was issued up to then."""
 
     def __init__(self) -> None:
         self.gone: set[str] = set()
+        self.before: dict[str, float] = {}
         self.ready = True
 
     def revoked(self, user: str, issued_at: float | None) -> bool:
-        return user in self.gone
+        before = self.before.get(user)
+        return user in self.gone or (before is not None and (issued_at is None or issued_at <= before))
 
 
 class FakeBans:
