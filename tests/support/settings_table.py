@@ -9,28 +9,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from service.channels import Namespace
-from service.sections import (
-    ApiSettings,
-    ClientSettings,
-    HookSettings,
-    Limits,
-    PresenceSettings,
-    RedisSettings,
-    ServerSettings,
-    TokenSettings,
-)
-
-SECTIONS: dict[str, type[BaseModel]] = {
-    "server": ServerSettings,
-    "redis": RedisSettings,
-    "limits": Limits,
-    "client": ClientSettings,
-    "tokens": TokenSettings,
-    "presence": PresenceSettings,
-    "hooks": HookSettings,
-    "api": ApiSettings,
-    "namespaces.NAME": Namespace,
-}
+from service.config import Settings
 
 
 def _default(field: FieldInfo) -> str:
@@ -55,7 +34,10 @@ def rows(model: type[BaseModel]) -> list[str]:
 def render() -> str:
     """All tables."""
     parts = []
-    for section, model in SECTIONS.items():
+    sections = {name: field.annotation for name, field in Settings.model_fields.items()}
+    for section, model in (sections | {"namespaces.NAME": Namespace}).items():
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            continue  # no table: it is told where namespaces are
         parts += [f"### `[{section}]`", "", "| key | default | meaning |", "| --- | --- | --- |"]
         parts += [*rows(model), ""]
     return "\n".join(parts)
