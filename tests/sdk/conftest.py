@@ -1,4 +1,4 @@
-"""The JavaScript SDK, installed once beside its driver."""
+"""The JavaScript SDK, installed once beside its driver; a node where who a client is matters."""
 
 from __future__ import annotations
 
@@ -13,9 +13,29 @@ import pytest
 import pytest_asyncio
 
 from tests.sdk.javascript import Sdk
+from tests.support import api
+from tests.support.node import NodeProcess
+from tests.support.nodes import running
 from tests.support.processes import absent
+from tests.support.redis_process import RedisProcess
+from tests.support.tokens import TOKENS
+from tests.support.ws_client import Json
 
 _JS = Path(__file__).parent / "js"
+
+_IDENTITY: Json = {
+    # What is over ends a little later, as nodes are shipped: SDKs ask for a new token when it is over.
+    "tokens": TOKENS | {"leeway_seconds": 2},
+    "api": api.API,
+    "presence": {"batch_ms": 10},
+    "namespaces": {
+        "log": {"mode": "log", "history_size": 0},
+        "token": {"mode": "log", "history_size": 0, "subscribe": "token"},
+        "open": {"mode": "log", "presence": "anonymous", "join_leave": True},
+        "room": {"mode": "log", "publish": "authenticated", "presence": "authenticated", "chat": True},
+        "inbox": {"mode": "log", "personal": True, "subscribe": "authenticated", "auto_subscribe": True},
+    },
+}
 
 
 @pytest.fixture(scope="session")
@@ -53,3 +73,10 @@ async def sdk(js_driver: list[str]) -> AsyncIterator[Sdk]:
     finally:
         process.kill()
         await process.communicate()  # also closes the pipes
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def gate(redis_process: RedisProcess) -> AsyncIterator[NodeProcess]:
+    """A node where who a client is matters."""
+    async with running(redis_process.url, _IDENTITY) as (node,):
+        yield node

@@ -2,45 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import pytest
-import pytest_asyncio
 from redis.asyncio import Redis
 
 from tests.sdk.javascript import Sdk
 from tests.support import api
 from tests.support.checker import add, add_many, check, entries
 from tests.support.node import NodeProcess
-from tests.support.nodes import running
 from tests.support.proxy import Proxy
-from tests.support.redis_process import RedisProcess
-from tests.support.tokens import TOKENS, from_now, signed_in, someone, token
-from tests.support.ws_client import Json, open_client
+from tests.support.tokens import from_now, signed_in, someone, token
+from tests.support.ws_client import open_client
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(360)]  # the first one installs
 
 Name = Callable[[str], str]
-
-SETTINGS: Json = {
-    # What is over ends a little later, as nodes are shipped: SDKs ask for a new token when it is over.
-    "tokens": TOKENS | {"leeway_seconds": 2},
-    "api": api.API,
-    "presence": {"batch_ms": 10},
-    "namespaces": {
-        "log": {"mode": "log", "history_size": 0},
-        "token": {"mode": "log", "history_size": 0, "subscribe": "token"},
-        "open": {"mode": "log", "presence": "anonymous", "join_leave": True},
-        "room": {"mode": "log", "publish": "authenticated", "presence": "authenticated", "chat": True},
-        "inbox": {"mode": "log", "personal": True, "subscribe": "authenticated", "auto_subscribe": True},
-    },
-}
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def gate(redis_process: RedisProcess) -> AsyncIterator[NodeProcess]:
-    async with running(redis_process.url, SETTINGS) as (node,):
-        yield node
 
 
 async def test_a_token(sdk: Sdk, gate: NodeProcess, redis: Redis) -> None:

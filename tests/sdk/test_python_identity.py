@@ -8,40 +8,18 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from centrifuge import Client, ClientEventHandler, ReplyError, SubscriptionEventHandler
 from redis.asyncio import Redis
 
 from tests.support import api
 from tests.support.checker import Given, add, add_many, check, entries
 from tests.support.node import NodeProcess
-from tests.support.nodes import running
 from tests.support.proxy import Proxy
-from tests.support.redis_process import RedisProcess
-from tests.support.tokens import TOKENS, from_now, signed_in, someone, token
+from tests.support.tokens import from_now, signed_in, someone, token
 from tests.support.waiting import DEADLINE
-from tests.support.ws_client import Json, open_client
+from tests.support.ws_client import open_client
 
 Name = Callable[[str], str]
-
-SETTINGS: Json = {
-    "tokens": TOKENS | {"leeway_seconds": 2},
-    "api": api.API,
-    "presence": {"batch_ms": 10},
-    "namespaces": {
-        "log": {"mode": "log", "history_size": 0},
-        "token": {"mode": "log", "history_size": 0, "subscribe": "token"},
-        "open": {"mode": "log", "presence": "anonymous", "join_leave": True},
-        "room": {"mode": "log", "publish": "authenticated", "presence": "authenticated", "chat": True},
-        "inbox": {"mode": "log", "personal": True, "subscribe": "authenticated", "auto_subscribe": True},
-    },
-}
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def gate(redis_process: RedisProcess) -> AsyncIterator[NodeProcess]:
-    async with running(redis_process.url, SETTINGS) as (node,):
-        yield node
 
 
 class Application(ClientEventHandler, SubscriptionEventHandler):  # type: ignore[misc]
