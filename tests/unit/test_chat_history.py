@@ -72,6 +72,17 @@ async def test_pages(
     assert await _all(Person(node, channel, "ann"), direction, position, limit) == pages
 
 
+@pytest.mark.parametrize(("direction", "position"), [("before", ""), ("after", "0-0")])
+async def test_a_page_that_is_full_before_all_was_looked_at(
+    direction: str, position: str, node: Node, redis: Redis, name: Name
+) -> None:
+    """What was read beyond it begins the next page, though the stream holds no more than that."""
+    channel = name("chat")
+    await _fill(redis, channel, (1, "a"), (2, "b"), (3, ""), (4, "c"), (5, "d"))
+    pages = await _all(Person(node, channel, "ann"), direction, position, 3)
+    assert pages == (["dcb", "a"] if direction == "before" else ["abc", "d"])
+
+
 async def test_an_empty_room(node: Node, name: Name) -> None:
     """No messages, no next page, no gap."""
     ann = Person(node, name("chat"), "ann")

@@ -1,4 +1,4 @@
-"""session.subscribing: what the application allows, and what is revoked while it is asked."""
+"""session.subscribing: what the application allows, and what is taken back while a client subscribes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import asyncio
 import time
 from typing import Any, cast
 
+import orjson
+
 from service.channels import Namespace
 from service.identity.hooks import SubscribeAnswer
 from service.identity.identity import Grant, Identity
 from tests.unit.fakes.clock import turns, virtual_time
 from tests.unit.fakes.session import FakeClient, World
+
+NAMESPACES = {"asked": Namespace(subscribe_hook=True), "plain": Namespace(), "room": Namespace(chat=True)}
 
 
 class _Tokens:
@@ -39,7 +43,7 @@ class _Hooks:
 def _connected(hooks: _Hooks) -> tuple[World, FakeClient]:
     """A client of the user `ann`."""
     world = World()
-    settings = world.settings.model_copy(update={"namespaces": {"asked": Namespace(subscribe_hook=True)}})
+    settings = world.settings.model_copy(update={"namespaces": NAMESPACES})
     world.context = world.context._replace(
         settings=settings, tokens=cast(Any, _Tokens()), hooks=cast(Any, hooks)
     )
@@ -48,8 +52,9 @@ def _connected(hooks: _Hooks) -> tuple[World, FakeClient]:
     return world, client
 
 
-def _subscribe(number: int, token: str = "") -> bytes:
-    return b'{"id":%d,"subscribe":{"channel":"asked:a","token":"%b"}}' % (number, token.encode())
+def _subscribe(number: int, channel: str = "asked:a", token: str = "") -> bytes:
+    fields = {"channel": channel, "token": token}
+    return orjson.dumps({"id": number, "subscribe": fields})
 
 
 @virtual_time
@@ -75,11 +80,39 @@ async def test_a_token_that_is_revoked_while_the_application_is_asked() -> None:
     hooks.go.set()
     await turns(20)  # the channel is there: nothing has to be read
     hooks.go.clear()
-    client.send(_subscribe(2, "token"))
+    client.send(_subscribe(2, token="token"))
     await turns()
     assert hooks.asked == 2
     world.control.before["ann"] = time.time() + 60
     hooks.go.set()
+    await turns(20)
+    assert client.answers[-1]["error"]["code"] == 103
+    assert client.session.subscriptions == {}
+
+
+@virtual_time
+async def test_a_token_that_is_revoked_while_something_is_read() -> None:
+    """The same."""
+    world, client = _connected(_Hooks())
+    world.feed.go.clear()
+    client.send(_subscribe(2, "plain:a", "token"))
+    await turns()
+    world.control.before["ann"] = time.time() + 60
+    world.feed.go.set()
+    await turns(20)
+    assert client.answers[-1]["error"]["code"] == 103
+    assert client.session.subscriptions == {}
+
+
+@virtual_time
+async def test_a_user_who_is_banned_while_something_is_read() -> None:
+    """Again."""
+    world, client = _connected(_Hooks())
+    world.feed.go.clear()
+    client.send(_subscribe(2, "room:a"))
+    await turns(20)
+    world.bans.changed("room:a", "ann", 1 << 50)
+    world.feed.go.set()
     await turns(20)
     assert client.answers[-1]["error"]["code"] == 103
     assert client.session.subscriptions == {}

@@ -1,0 +1,118 @@
+"""session.orders: commands to all nodes, carried out on the sessions of this one."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, NamedTuple
+
+import pytest
+
+from service.errors import Disconnect, Unsubscribed
+from service.identity.identity import Grant, Identity
+from service.session.bans import Bans
+from service.session.orders import Orders
+from service.session.users import Users
+from service.tasks import Tasks
+from tests.unit.fakes.clock import virtual_time
+from tests.unit.fakes.session import FakeBans
+
+
+class _Detail(NamedTuple):
+    grant: Grant | None = None
+
+
+class _Session:
+    """Keeps what is done to it."""
+
+    def __init__(self, name: str, user: str, issued_at: float | None = None) -> None:
+        self.id = name
+        self.identity = Identity(user, issued_at=issued_at)
+        self.details: dict[str, _Detail] | None = None
+        self.closed: list[Disconnect] = []
+        self.taken: list[tuple[str, Unsubscribed]] = []
+
+    def close(self, disconnect: Disconnect) -> None:
+        self.closed.append(disconnect)
+
+    def take_away(self, channel: str, why: Unsubscribed) -> None:
+        self.taken.append((channel, why))
+
+
+class _World:
+    def __init__(self, *sessions: _Session) -> None:
+        users = Users()
+        for session in sessions:
+            users.add(session)
+        self.bans = Bans(FakeBans(), Tasks())
+        self.orders = Orders(users, self.bans)
+
+    def command(self, command: str, **fields: Any) -> str:
+        return self.orders.carry_out({"command": command, **fields})
+
+
+def test_disconnect() -> None:
+    """All sessions of a user, or one of them; with the application's own code, if it is whole."""
+    phone, laptop, other = _Session("phone", "ann"), _Session("laptop", "ann"), _Session("x", "bob")
+    world = _World(phone, laptop, other)
+    assert world.command("disconnect", user="ann", client="phone", code=4001, reason="go") == "disconnect"
+    assert (phone.closed, laptop.closed) == ([Disconnect(4001, "go")], [])
+    world.command("disconnect", user="ann", code=4001)
+    assert [d.code for d in laptop.closed] == [3503]
+    assert other.closed == []
+
+
+def test_unsubscribe() -> None:
+    """From one channel."""
+    session = _Session("phone", "ann")
+    assert _World(session).command("unsubscribe", user="ann", channel="a") == "unsubscribe"
+    assert session.taken == [("a", Unsubscribed(2000, "unsubscribed by the server"))]
+
+
+@pytest.mark.parametrize(("issued_at", "void"), [(None, True), (1.0, True), (1.001, False)])
+def test_revoke(issued_at: float | None, *, void: bool) -> None:
+    """What was issued up to then, sessions and subscriptions."""
+    session = _Session("phone", "ann", issued_at)
+    lasting = _Session("laptop", "ann", 2.0)
+    lasting.details = {
+        "granted": _Detail(Grant(issued_at=issued_at)),
+        "new": _Detail(Grant(issued_at=2.0)),
+        "no token": _Detail(),
+    }
+    assert _World(session, lasting).command("revoke", user="ann", before_ms=1000) == "revoke"
+    assert [d.code for d in session.closed] == [3500] * void
+    assert lasting.closed == []
+    assert [channel for channel, _ in lasting.taken] == ["granted"] * void
+
+
+@virtual_time
+async def test_a_ban() -> None:
+    """Whoever is banned is taken out, and stays out; one that is lifted, or past, takes out nobody."""
+    session = _Session("phone", "ann")
+    world = _World(session)
+    await world.bans.read("chat:a")
+    for until in (0, 1):
+        assert world.command("ban", user="ann", channel="chat:a", until_ms=until) == "ban"
+    assert session.taken == []
+    until = int(time.time() * 1000) + 60_000
+    world.command("ban", user="ann", channel="chat:a", until_ms=until)
+    assert [channel for channel, _ in session.taken] == ["chat:a"]
+    assert world.bans.left("chat:a", "ann") > 0
+
+
+@virtual_time
+async def test_what_may_be_outdated_is_forgotten() -> None:
+    """Commands may have been missed: bans are read again."""
+    world = _World()
+    await world.bans.read("chat:a")
+    world.orders.missed()
+    assert not world.bans.known("chat:a")
+
+
+@pytest.mark.parametrize(
+    "command", [{}, {"command": "fly"}, {"command": "revoke", "user": "ann"}, {"command": "ban", "user": 5}]
+)
+def test_what_is_not_known_is_passed_over(command: dict[str, Any]) -> None:
+    """A later version may have sent it."""
+    session = _Session("phone", "ann")
+    assert _World(session).orders.carry_out(command) == "unknown"
+    assert (session.closed, session.taken) == ([], [])
