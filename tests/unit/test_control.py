@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -13,7 +13,8 @@ import pytest
 from service.errors import Unavailable
 from service.hub.publication import Publication
 from service.metrics import Metrics
-from service.streams.control import Control
+from service.streams.commands import Commands
+from service.streams.control import KEPT_REVOCATIONS, Control
 from service.streams.keys import Keys
 from tests.unit.fakes.clock import turns, virtual_time
 
@@ -160,3 +161,15 @@ async def test_a_command_that_goes_wrong() -> None:
         count = world.metrics.registry.get_sample_value
         assert count("streamgate_control_commands_total", {"command": "failed"}) == 1
         assert count("streamgate_control_commands_total", {"command": "ban"}) == 1
+
+
+async def test_old_revocations_are_forgotten(commands: Commands, name: Callable[[str], str]) -> None:
+    """By then no token is good any more that they would make void; and a later one stays."""
+    keys = Keys(name("revoked"))
+    control = Control(commands, keys, cast(Any, _Hub()), Metrics())
+    now = await control.revoke("ann")
+    for user, age in (("old", KEPT_REVOCATIONS + 60), ("young", KEPT_REVOCATIONS - 60)):
+        await control.revoke(user, now - age * 1000)
+    await control.revoke("ann", now - 1000)
+    reply = await commands.execute("ZRANGE", keys.revocations(), 0, -1, "WITHSCORES")
+    assert reply == [[b"young", now - (KEPT_REVOCATIONS - 60) * 1000], [b"ann", now]]

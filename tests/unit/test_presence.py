@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
-from service.errors import CommandFailed
+from service.errors import CommandFailed, Unavailable
 from service.metrics import Metrics
 from service.streams import attendance as attendance_module
 from service.streams import presence as presence_module
 from service.streams.commands import Commands
+from service.streams.link import Command, Reply
 from tests.support.redis_process import RedisProcess
 from tests.unit.fakes.presence import PresenceWorld, info, join
 from tests.unit.fakes.redis import connected_commands
@@ -278,6 +279,26 @@ async def test_a_reader_that_goes_away_loses_nothing(world: PresenceWorld) -> No
     await node.flush()
     assert await world.node("b").stats("chat:a") == (1, 1)
     assert await world.told("chat:a") == [("join", "one")]
+
+
+async def test_what_may_not_have_been_written_is_written_again(
+    world: PresenceWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the next heartbeat after a connection was lost, though Redis itself was not."""
+    node = world.node("a")
+    await node.beat()
+    join(node, "one")
+
+    async def lost(_: Sequence[Command]) -> list[Reply]:
+        raise Unavailable("lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.commands, "pipeline", lost)
+        with pytest.raises(Unavailable):
+            await node.flush()
+    await node.beat()
+    await node.flush()
+    assert set(await world.node("b").members("chat:a")) == {"one"}
 
 
 async def test_keys_are_refreshed(world: PresenceWorld) -> None:
