@@ -207,7 +207,8 @@ class Attendance:
             steps.append((members, step))
             clients += len(step)
         try:
-            replies = await self._call([self._operands(members.channel, step) for members, step in steps])
+            calls = [self._call(members.channel, step) for members, step in steps]
+            replies = await self._commands.scripts(_WRITE, calls)
         except BaseException:
             for members, step in steps:
                 members.undo(step)
@@ -244,15 +245,16 @@ class Attendance:
             del self._channels[members.channel]
         return {node.decode() for node in nodes}
 
-    def _operands(self, channel: str, step: Step) -> list[Argument]:
+    def _call(self, channel: str, step: Step) -> tuple[list[str], list[Argument]]:
         """Keys and arguments of the script; see there."""
         settings = self._settings
-        return [
-            5,
+        keys = [
             *self.count_keys(channel),
             self.members_key(channel, step.node),
             self._keys.beside("presence-summary", channel),
             self._keys.live(channel),
+        ]
+        return keys, [
             step.node,
             KEPT_SECONDS,
             settings.summary_members,
@@ -262,16 +264,3 @@ class Attendance:
             *(operand for pair in step.come for operand in pair),
             *step.go,
         ]
-
-    async def _call(self, calls: list[list[Argument]]) -> list[Reply]:
-        replies = await self._commands.pipeline([("EVALSHA", _WRITE.sha, *operands) for operands in calls])
-        unknown = [i for i, reply in enumerate(replies) if _is_unknown(reply)]
-        if unknown:  # nothing was done by these
-            again = [("EVAL", _WRITE.text, *calls[i]) for i in unknown]
-            for i, reply in zip(unknown, await self._commands.pipeline(again), strict=True):
-                replies[i] = reply
-        return replies
-
-
-def _is_unknown(reply: Reply) -> bool:
-    return isinstance(reply, CommandFailed) and str(reply).startswith("NOSCRIPT")

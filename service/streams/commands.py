@@ -198,14 +198,28 @@ class Commands:
             Unavailable: as for `pipeline`.
             CommandFailed: Redis, or the script, answered with an error.
         """
-        operands: tuple[Argument, ...] = (len(keys), *keys, *arguments)
-        (reply,) = await self.pipeline([("EVALSHA", script.sha, *operands)])
-        if isinstance(reply, CommandFailed) and str(reply).startswith("NOSCRIPT"):  # nothing was done
-            (reply,) = await self.pipeline([("EVAL", script.text, *operands)])
+        (reply,) = await self.scripts(script, [(keys, arguments)])
         if isinstance(reply, CommandFailed):
             self._metrics.redis_errors.labels("refused").inc()
             raise reply
         return reply
+
+    async def scripts(
+        self, script: Script, calls: Sequence[tuple[Sequence[str], Sequence[Argument]]]
+    ) -> list[Reply]:
+        """One reply for each call, by its keys and arguments; an error is a `CommandFailed` in the list.
+
+        Raises:
+            Unavailable: as for `pipeline`.
+        """
+        operands = [(len(keys), *keys, *arguments) for keys, arguments in calls]
+        replies = await self.pipeline([("EVALSHA", script.sha, *each) for each in operands])
+        unknown = [at for at, reply in enumerate(replies) if _is_unknown(reply)]
+        if unknown:  # nothing was done by these
+            again = await self.pipeline([("EVAL", script.text, *operands[at]) for at in unknown])
+            for at, reply in zip(unknown, again, strict=True):
+                replies[at] = reply
+        return replies
 
     async def transaction(self, commands: Sequence[Command]) -> list[Reply]:
         """The replies of a MULTI; an error of one command is a `CommandFailed` in the list.
@@ -222,3 +236,7 @@ class Commands:
         if not isinstance(executed, list):
             raise CommandFailed("transaction discarded")
         return executed
+
+
+def _is_unknown(reply: Reply) -> bool:
+    return isinstance(reply, CommandFailed) and str(reply).startswith("NOSCRIPT")
