@@ -181,7 +181,7 @@ class History:
             overlay, counts, *_ = self._rooms.message_keys(room, said["id"])
             commands.append(("HMGET", overlay, "content", "by", "edits"))
             commands.append(("HGETALL", counts))
-        pins, *rest = _checked(await self._commands.pipeline(commands))
+        pins, *rest = await self._commands.execute_all(commands)
         for said, (content, by, edits), counts in zip(messages, rest[::2], rest[1::2], strict=True):
             if edits is not None:
                 data = {name: value for name, value in said["data"].items() if name not in ("text", "body")}
@@ -245,11 +245,3 @@ def _fitting(messages: list[Said]) -> list[Said]:
         if left < 0:
             return messages[: max(at, 1)]
     return messages
-
-
-def _checked(replies: list[Any]) -> list[Any]:
-    """Raises: CommandFailed, where one of them is."""
-    for reply in replies:
-        if isinstance(reply, CommandFailed):
-            raise reply
-    return replies

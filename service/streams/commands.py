@@ -185,11 +185,22 @@ class Commands:
             Unavailable: as for `pipeline`.
             CommandFailed: Redis answered with an error.
         """
-        (reply,) = await self.pipeline([command])
-        if isinstance(reply, CommandFailed):
-            self._metrics.redis_errors.labels("refused").inc()
-            raise reply
+        (reply,) = await self.execute_all([command])
         return reply
+
+    async def execute_all(self, commands: Sequence[Command]) -> list[Reply]:
+        """One reply for each command; none for none.
+
+        Raises:
+            Unavailable: as for `pipeline`.
+            CommandFailed: Redis answered one of them with an error.
+        """
+        replies = await self.pipeline(commands) if commands else []
+        for reply in replies:
+            if isinstance(reply, CommandFailed):
+                self._metrics.redis_errors.labels("refused").inc()
+                raise reply
+        return replies
 
     async def script(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> Reply:
         """The reply of a script, of which Redis is sent the text only where it does not know it.

@@ -19,7 +19,7 @@ from service.streams.attendance import Attendance
 from service.streams.backoff import Backoff
 from service.streams.commands import Commands
 from service.streams.keys import Keys
-from service.streams.link import Command, Reply
+from service.streams.link import Command
 from service.streams.quiet import OncePer
 
 logger = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ class Presence:
         """Client to info, on all nodes; where there are more than `MAX_MEMBERS`, that many of them.
 
         Raises:
-            Unavailable, CommandFailed: as `Commands.execute`.
+            Unavailable, CommandFailed: as `Commands.execute_all`.
         """
         counts, _ = await self._overview(channel)
         reads: list[Command] = []
@@ -98,7 +98,7 @@ class Presence:
             if room <= 0:
                 break
         found: dict[str, bytes] = {}
-        for reply in await self._read(reads):
+        for reply in await self._commands.execute_all(reads):
             pairs = reply.items() if isinstance(reply, dict) else zip(*[iter(reply[1])] * 2, strict=True)
             for client, value in pairs:
                 if len(found) == MAX_MEMBERS:
@@ -110,7 +110,7 @@ class Presence:
         """The number of clients and of users; each anonymous client is a user.
 
         Raises:
-            Unavailable, CommandFailed: as `Commands.execute`.
+            Unavailable, CommandFailed: as `Commands.execute_all`.
         """
         counts, users = await self._overview(channel)
         return sum(counts.values()), users
@@ -120,18 +120,11 @@ class Presence:
         await self._attendance.settle(channel)
         while True:
             nodes_key, users_key = self._attendance.count_keys(channel)
-            nodes, users = await self._read([("HGETALL", nodes_key), ("HLEN", users_key)])
+            nodes, users = await self._commands.execute_all([("HGETALL", nodes_key), ("HLEN", users_key)])
             counts = {node.decode(): int(count) for node, count in nodes.items()}
             if not await self._attendance.meet(channel, counts):
                 return counts, users
             await self._attendance.settle(channel)
-
-    async def _read(self, commands: list[Command]) -> list[Reply]:
-        replies = await self._commands.pipeline(commands) if commands else []
-        for reply in replies:
-            if isinstance(reply, CommandFailed):
-                raise reply
-        return replies
 
     # Writing
 
