@@ -53,6 +53,17 @@ class Request:
             raise bad_request(f"{name} must be a string")
         return value
 
+    def required(self, name: str) -> str:
+        """A string that is not empty.
+
+        Raises:
+            ReplyError: 107, it is missing or something else.
+        """
+        value = self.text(name)
+        if not value:
+            raise bad_request(f"{name} is required")
+        return value
+
     def flag(self, name: str) -> bool:
         """A boolean; False where it is missing.
 

@@ -83,7 +83,7 @@ def api_route(settings: Settings, control: Control, chat: Chat) -> Route:
 
     async def disconnect(request: Request) -> Result:
         """End a user's sessions, or one of them."""
-        command: dict[str, Any] = {"command": "disconnect", "user": _user(request)}
+        command: dict[str, Any] = {"command": "disconnect", "user": request.required("user")}
         if client := request.text("client"):
             command["client"] = client
         code = request.integer("code") or FORCED.code
@@ -100,13 +100,13 @@ def api_route(settings: Settings, control: Control, chat: Chat) -> Route:
         channel = request.text("channel")
         if settings.namespace_of(channel) is None:
             raise unknown_channel()
-        await control.send({"command": "unsubscribe", "user": _user(request), "channel": channel})
+        await control.send({"command": "unsubscribe", "user": request.required("user"), "channel": channel})
         return {}
 
     async def revoke(request: Request) -> Result:
         """Make void all tokens of a user that were issued up to an instant, now if not told."""
         before = request.integer("before_ms") if request.has("before_ms") else None
-        return {"before_ms": await control.revoke(_user(request), before)}
+        return {"before_ms": await control.revoke(request.required("user"), before)}
 
     methods: dict[str, Callable[[Request], Awaitable[Result]]] = {
         "disconnect": disconnect,
@@ -148,13 +148,6 @@ def _keys(settings: ApiSettings) -> list[bytes]:
     if any(len(key) < 16 for key in keys):
         raise ConfigError("api: a key has fewer than 16 bytes; allowed: 16 or more, made at random")
     return keys
-
-
-def _user(request: Request) -> str:
-    user = request.text("user")
-    if not user:
-        raise bad_request("user is required")
-    return user
 
 
 def _answer(status: int, body: dict[str, Any]) -> Response:

@@ -66,9 +66,7 @@ def _method(handler: Handler) -> Handler:
 
 
 def _room(caller: Caller, request: Request, action: Action) -> Room:
-    channel = request.text("channel")
-    if not channel:
-        raise bad_request("channel is required")
+    channel = request.required("channel")
     namespace = caller.allowed(channel, action)
     if not namespace.chat:
         raise not_available("chat is not enabled in this namespace")

@@ -9,12 +9,11 @@ import orjson
 
 from service import channels
 from service.channels import Namespace
-from service.errors import Unsubscribed, bad_request, permission_denied, too_many_requests, unknown_channel
+from service.errors import Unsubscribed, permission_denied, too_many_requests, unknown_channel
 from service.hub.hub import Channel
 from service.hub.outbox import Outbox
 from service.identity.identity import Action, Identity
 from service.identity.permissions import permitted
-from service.request import Request
 from service.session.context import Context, Detail
 
 Result = dict[str, Any]
@@ -42,18 +41,6 @@ class Session(Protocol):
 
     def expiries_changed(self) -> None:
         """The identity or a detail was replaced."""
-
-
-def named_channel(request: Request) -> str:
-    """The channel a request names.
-
-    Raises:
-        ReplyError: 107, none.
-    """
-    channel = request.text("channel")
-    if not channel:
-        raise bad_request("channel is required")
-    return channel
 
 
 class Caller(NamedTuple):

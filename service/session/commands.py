@@ -16,7 +16,7 @@ from service.errors import (
     unrecoverable_position,
 )
 from service.request import Request
-from service.session.client import Answer, Caller, Result, Session, named_channel
+from service.session.client import Answer, Caller, Result, Session
 from service.session.connecting import connect, refresh
 from service.session.context import Context
 from service.session.joining import Position
@@ -43,7 +43,7 @@ def send(session: Session, context: Context, request: Request) -> Answer:
 
 def publish(session: Session, context: Context, request: Request) -> Answer:
     """Append to the channel's stream."""
-    channel, caller = named_channel(request), Caller(session, context)
+    channel, caller = request.required("channel"), Caller(session, context)
     namespace = caller.allowed(channel, "publish")
     return _publish(caller, channel, namespace, _bounded(context, namespace, request.payload("data")))
 
@@ -93,7 +93,7 @@ async def _rpc(caller: Caller, method: str, params: Request) -> Result:
 
 async def _chat(caller: Caller, method: str, params: Request) -> dict[str, Any]:
     if method in _PUBLISHING:
-        channel, context = named_channel(params), caller.context
+        channel, context = params.required("channel"), caller.context
         namespace = caller.allowed(channel, "publish")
         await caller.spend_publication(channel, namespace)
         if namespace.publish_hook:
@@ -110,7 +110,7 @@ async def _chat(caller: Caller, method: str, params: Request) -> dict[str, Any]:
 
 def history(session: Session, context: Context, request: Request) -> Answer:
     """A page of the channel's stream."""
-    channel = named_channel(request)
+    channel = request.required("channel")
     namespace = Caller(session, context).allowed(channel, "history")
     limit = request.integer("limit", least=-1)
     most = context.settings.limits.history_page
@@ -154,7 +154,7 @@ async def _check_ban(session: Session, context: Context, channel: str, namespace
 
 def presence(session: Session, context: Context, request: Request) -> Answer:
     """Who is subscribed, on all nodes."""
-    channel = named_channel(request)
+    channel = request.required("channel")
     namespace = Caller(session, context).allowed(channel, "presence")
     return _presence(session, context, channel, namespace)
 
@@ -167,7 +167,7 @@ async def _presence(session: Session, context: Context, channel: str, namespace:
 
 def presence_stats(session: Session, context: Context, request: Request) -> Answer:
     """How many are subscribed, on all nodes."""
-    channel = named_channel(request)
+    channel = request.required("channel")
     namespace = Caller(session, context).allowed(channel, "presence")
     return _presence_stats(session, context, channel, namespace)
 

@@ -244,9 +244,7 @@ def _welcome(
 
 def refresh(session: Session, context: Context, request: Request) -> Answer:
     """Go on with a new token, of the same user."""
-    token = request.text("token")
-    if not token:
-        raise bad_request("token is required")
+    token = request.required("token")
     try:
         return _refreshed(session, context, _verified(context, token))
     except TokenRefused as exc:

@@ -23,7 +23,7 @@ from service.identity.identity import Grant, Override
 from service.identity.permissions import permitted
 from service.identity.tokens import TokenExpired, TokenRefused
 from service.request import Request
-from service.session.client import Answer, Caller, Result, Session, client_info, named_channel
+from service.session.client import Answer, Caller, Result, Session, client_info
 from service.session.context import Context, Detail
 from service.session.joining import Bounds, Found, Joined, Need, Position, Wish, attempt, join
 from service.session.protocol import json_list
@@ -73,7 +73,7 @@ def position_of(request: Request) -> Position | None:
 
 def subscribe(session: Session, context: Context, request: Request) -> Answer:
     """Subscribe, and recover what was missed if asked to."""
-    channel = named_channel(request)
+    channel = request.required("channel")
     namespace = context.settings.namespace_of(channel)
     if namespace is None:
         raise unknown_channel()
@@ -311,13 +311,13 @@ def ttl(expires_at: float) -> int:
 
 def unsubscribe(session: Session, context: Context, request: Request) -> Answer:
     """Leave a channel; fine if the session never had it."""
-    session.leave(named_channel(request))
+    session.leave(request.required("channel"))
     return {}
 
 
 def sub_refresh(session: Session, context: Context, request: Request) -> Answer:
     """Go on with a new subscription token."""
-    return _sub_refresh(session, context, named_channel(request), request.text("token"))
+    return _sub_refresh(session, context, request.required("channel"), request.text("token"))
 
 
 async def _sub_refresh(session: Session, context: Context, channel: str, token: str) -> Result:
