@@ -8,12 +8,9 @@ local refusal = barred()
 if refusal then
     return refusal
 end
-local author = find()
+local author, refused = own('delete')
 if not author then
-    return ABSENT
-end
-if rank == 0 and author ~= user then
-    return {'denied', 'only its author or a moderator may delete a message'}
+    return refused
 end
 local void = {id}
 for event in (redis.call('HGET', KEYS[8], 'edits') or ''):gmatch('%S+') do

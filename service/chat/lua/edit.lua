@@ -9,12 +9,9 @@ local refusal = barred(true)
 if refusal then
     return refusal
 end
-local author = find()
+local author, refused = own('edit')
 if not author then
-    return ABSENT
-end
-if rank == 0 and author ~= user then
-    return {'denied', 'only its author or a moderator may edit a message'}
+    return refused
 end
 local edits = redis.call('HGET', KEYS[8], 'edits') or ''
 local _, number = edits:gsub('%S+', '')

@@ -42,6 +42,18 @@ end
 
 local ABSENT = {'absent', 'there is no message ' .. id}
 
+-- The author of the message; nil and a refusal where it is not there, or not for whoever acts to do this with.
+local function own(what)
+    local author = find()
+    if not author then
+        return nil, ABSENT
+    end
+    if rank == 0 and author ~= user then
+        return nil, {'denied', 'only its author or a moderator may ' .. what .. ' a message'}
+    end
+    return author
+end
+
 -- What stands beside a pinned message lasts as long as the pin; the rest must not outlive the stream.
 local function keep()
     local pinned = redis.call('HEXISTS', KEYS[6], id) == 1
