@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import pytest
 
+from service.channels import Namespace
 from service.errors import Unavailable
+from service.identity.identity import Identity
 from service.streams.history import Page, Since
 from service.streams.position import to_offset
 from tests.unit.fakes.clock import turns, virtual_time
@@ -213,6 +215,22 @@ async def test_publications_are_bounded() -> None:
     assert await _ask(client, "publish", channel="log:a") == 107
     sample = world.metrics.registry.get_sample_value
     assert sample("streamgate_publish_rejected_total", {"reason": "106"}) == 1
+
+
+@virtual_time
+async def test_what_the_application_makes_of_a_publication_is_bounded() -> None:
+    """As what the client sent is."""
+
+    class Hooks:
+        async def publish(self, client: str, identity: Identity, channel: str, data: bytes) -> bytes:
+            return b'"longer than it was"'
+
+    world = World(publication_bytes=10)
+    namespaces = {"log": Namespace(publish="anonymous", publish_hook=True)}
+    settings = world.settings.model_copy(update={"namespaces": namespaces})
+    world.context = world.context._replace(settings=settings, hooks=cast(Any, Hooks()))
+    assert await _ask(world.client(), "publish", channel="log:a", data=1) == 106
+    assert world.publisher.published == []
 
 
 # History
