@@ -19,7 +19,7 @@ from starlette.staticfiles import StaticFiles
 from service.api.admin import admin_routes
 from service.api.demo import demo_token_route
 from service.api.page import WEB, page
-from service.api.server import api_route
+from service.api.server import api_keys, api_route
 from service.chat.chat import Chat
 from service.config import Settings
 from service.hub.flusher import Flusher
@@ -57,6 +57,18 @@ GC_THRESHOLD = (20_000, 50, 500)
 
 #: Seconds between two looks at the event loop.
 LAG_PERIOD = 0.1
+
+
+def read_credentials(settings: Settings) -> None:
+    """Read the keys, secrets and URLs of the settings as a node does when it starts.
+
+    Raises:
+        ConfigError: one of them cannot be read or used.
+    """
+    metrics = Metrics()
+    TokenVerifier(settings.tokens, metrics)
+    Hooks(settings.hooks, metrics)
+    api_keys(settings.api)
 
 
 class Node:

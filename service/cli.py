@@ -365,17 +365,18 @@ def token(
 
 @app.command(epilog="Examples:\n\n[dim]streamgate check --config streamgate.toml[/dim]")
 def check(config: Config = None, redis_url: RedisUrl = None) -> int:
-    """Check the settings and the Redis they name, and say what to fix.
+    """Check the settings, and the keys and the Redis they name, and say what to fix.
 
     Tries every kind of command a node needs, on keys that are deleted again.
     Exit code 1 where something must be fixed.
     """
     from rich.console import Console
 
-    from service.tools.check import check_redis, check_settings, render
+    from service.tools.check import check_jwks, check_redis, check_settings, render
 
     settings = _load(config, redis_url)
     findings = check_settings(settings)
+    findings += asyncio.run(check_jwks(settings))
     findings += asyncio.run(check_redis(settings))
     return render(findings, Console(highlight=False, soft_wrap=True))
 

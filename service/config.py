@@ -106,8 +106,8 @@ class Settings(BaseSettings):
         for name in self.namespaces:
             if name == channels.RESERVED_NAMESPACE or not channels.NAMESPACE_NAME.fullmatch(name):
                 raise ValueError(
-                    f"namespaces.{name}: a name of lower-case letters, digits, - and _, "
-                    f"and not {channels.RESERVED_NAMESPACE!r}"
+                    f"namespaces.{name}: read {name!r}; allowed: a name of lower-case letters, digits, "
+                    f"- and _, but not {channels.RESERVED_NAMESPACE!r}"
                 )
             if self.namespaces[name].publication_bytes > self.limits.publication_bytes:
                 raise ValueError(
@@ -135,6 +135,12 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"server.admin_port: read {server.admin_port}; allowed: ports other than server.port "
                 f"({server.port})" + (f" for all {server.workers} workers" if server.workers > 1 else "")
+            )
+        presence = self.presence
+        if presence.dead_seconds < 2 * presence.heartbeat_seconds:
+            raise ValueError(
+                f"presence.dead_seconds: read {presence.dead_seconds:g}; "
+                f"allowed: at least twice presence.heartbeat_seconds ({presence.heartbeat_seconds:g})"
             )
         if self.limits.message_bytes < self.limits.publication_bytes:
             raise ValueError(

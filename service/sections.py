@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated
 
 from pydantic import (
     AfterValidator,
@@ -13,7 +13,6 @@ from pydantic import (
     Field,
     SecretStr,
     field_validator,
-    model_validator,
 )
 
 from service import redis_url
@@ -188,7 +187,7 @@ class TokenSettings(_Section):
 
 
 class PresenceSettings(_Section):
-    """Who is where; see docs/chat.md."""
+    """Who is where; see docs/presence.md."""
 
     grace_seconds: float = Field(5, ge=0, le=300, description="from a lost connection to its leave")
     batch_ms: float = Field(50, ge=1, le=1000, description="joins and leaves are written once in so long")
@@ -200,15 +199,6 @@ class PresenceSettings(_Section):
         200, ge=0, description="in a channel with more users, summaries take the place of join and leave"
     )
     summary_seconds: float = Field(2, gt=0, le=60, description="time between two summaries")
-
-    @model_validator(mode="after")
-    def _live_longer_than_a_heartbeat(self) -> Self:
-        if self.dead_seconds < 2 * self.heartbeat_seconds:
-            raise ValueError(
-                f"dead_seconds: read {self.dead_seconds:g}; "
-                f"allowed: at least twice heartbeat_seconds ({self.heartbeat_seconds:g})"
-            )
-        return self
 
 
 class HookSettings(_Section):

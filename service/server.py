@@ -17,7 +17,7 @@ from typing import Protocol, cast, runtime_checkable
 import uvicorn
 
 from service import workers
-from service.app import Node, build_admin_app, build_public_app
+from service.app import Node, build_admin_app, build_public_app, read_credentials
 from service.config import Settings
 from service.drain import Closable, drain
 from service.errors import StreamgateError
@@ -210,7 +210,12 @@ def _run_node(settings: Settings, index: int, *, shared: bool) -> int:
 
 
 def run(settings: Settings) -> int:
-    """Serve until a signal ends it; returns the exit status."""
+    """Serve until a signal ends it; returns the exit status.
+
+    Raises:
+        ConfigError: a key, secret or URL of the settings cannot be used.
+    """
+    read_credentials(settings)  # before anything listens, and once for all workers
     server = settings.server
     if server.workers == 1:
         return _run_node(settings, 0, shared=False)

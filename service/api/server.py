@@ -77,9 +77,9 @@ def api_route(settings: Settings, control: Control, chat: Chat) -> Route:
     """The route of all methods.
 
     Raises:
-        ConfigError: a file of keys cannot be read.
+        ConfigError: as `api_keys`.
     """
-    keys = _keys(settings.api)
+    keys = api_keys(settings.api)
 
     async def disconnect(request: Request) -> Result:
         """End a user's sessions, or one of them."""
@@ -142,7 +142,12 @@ def api_route(settings: Settings, control: Control, chat: Chat) -> Route:
     return Route("/api/{method}", endpoint, methods=["POST"])
 
 
-def _keys(settings: ApiSettings) -> list[bytes]:
+def api_keys(settings: ApiSettings) -> list[bytes]:
+    """The keys that are accepted; none: the API is off.
+
+    Raises:
+        ConfigError: a file cannot be read, or a key is too short.
+    """
     keys = [key.get_secret_value().encode() for key in settings.keys]
     keys += [read(f"api.key_files: {path}", path).strip() for path in settings.key_files]
     if any(len(key) < 16 for key in keys):

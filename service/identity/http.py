@@ -74,7 +74,8 @@ async def ask(client: httpx.AsyncClient, request: httpx.Request, *, seconds: flo
         raise NoAnswer("timeout", f"nothing within {seconds:g} s", overloaded=True) from None
     except (httpx.HTTPError, httpx.InvalidURL) as exc:
         # Its text may hold the URL.
-        raise NoAnswer("connection", type(exc).__name__, overloaded=True) from None
+        text = "it cannot be reached" if isinstance(exc, httpx.ConnectError) else type(exc).__name__
+        raise NoAnswer("connection", text, overloaded=True) from None
 
 
 def checked(setting: str, url: str) -> str:

@@ -16,8 +16,11 @@ from redis.exceptions import NoPermissionError, RedisError, ResponseError
 from rich.console import Console
 from rich.text import Text
 
+from service.app import read_credentials
 from service.channels import Namespace
 from service.config import Settings
+from service.errors import ConfigError
+from service.identity import http, jwks
 from service.streams import connect
 from service.streams.keys import Keys
 from service.streams.lua import EPOCH
@@ -45,9 +48,13 @@ class Finding(NamedTuple):
 
 
 def check_settings(settings: Settings) -> list[Finding]:
-    """What can be said of the settings alone. They are valid, or they would not exist."""
+    """What can be said of the settings and the files they name. They are valid, or they would not exist."""
     modes = ", ".join(f"{name} ({namespace.mode})" for name, namespace in settings.namespaces.items())
-    found = [Finding("ok", f"settings are valid; namespaces: {modes or 'none'}")]
+    try:
+        read_credentials(settings)
+        found = [Finding("ok", f"settings are valid; namespaces: {modes or 'none'}")]
+    except ConfigError as exc:
+        found = [Finding("problem", str(exc))]
     if not settings.namespaces:
         found.append(Finding("problem", "no namespace: no channel exists", "add a [namespaces.NAME] table"))
     shipped = Settings().namespaces
@@ -61,7 +68,50 @@ def check_settings(settings: Settings) -> list[Finding]:
                     "set history_size or history_ttl, or let the producers trim (XADD … MAXLEN ~ N)",
                 )
             )
+        if namespace != shipped.get(name):
+            found += _check_namespace(settings, name, namespace)
     return found
+
+
+def _check_namespace(settings: Settings, name: str, namespace: Namespace) -> list[Finding]:
+    """What was asked for and cannot come about."""
+    found = []
+    if namespace.chat and namespace.mode != "log":
+        text = f"namespaces.{name}: in mode {namespace.mode} a slow client goes without messages of the chat"
+        found.append(Finding("warning", text, 'set mode = "log"'))
+    if namespace.auto_subscribe and not namespace.personal:
+        text = f"namespaces.{name}: auto_subscribe does nothing without personal"
+        found.append(Finding("warning", text, "set personal = true, or leave auto_subscribe out"))
+    asked = (namespace.subscribe, namespace.publish, namespace.history, namespace.presence)
+    if ("authenticated" in asked or "token" in asked) and not _can_sign_in(settings):
+        text = f"namespaces.{name}: it wants users, but nobody can say who they are"
+        found.append(Finding("warning", text, "set keys in [tokens], or hooks.connect_url"))
+    return found
+
+
+def _can_sign_in(settings: Settings) -> bool:
+    tokens = settings.tokens
+    keys = tokens.hmac_secrets or tokens.hmac_secret_files or tokens.public_key_files or tokens.jwks_url
+    return bool(keys or settings.hooks.connect_url)
+
+
+async def check_jwks(settings: Settings) -> list[Finding]:
+    """Fetch the keys of `tokens.jwks_url` once, where it is set; that they are not there is a finding."""
+    url = settings.tokens.jwks_url
+    if not url:
+        return []
+    try:
+        async with http.client(connections=1) as client:
+            request = client.build_request("GET", http.checked("tokens.jwks_url", url))
+            body = await http.ask(client, request, seconds=jwks.TIMEOUT_SECONDS, limit=jwks.MAX_BYTES)
+        keys = jwks.parse(body)
+    except ConfigError:
+        return []  # a finding of `check_settings`
+    except (http.NoAnswer, ValueError) as exc:
+        why = exc.text if isinstance(exc, http.NoAnswer) else str(exc)
+        text = f"tokens.jwks_url: no keys from {http.place(url)}: {why}"
+        return [Finding("problem", text, "see that it answers this machine with a JWKS")]
+    return [Finding("ok", f"tokens.jwks_url gives {len(keys)} {'key' if len(keys) == 1 else 'keys'}")]
 
 
 #: How each level is shown: a word, so that it reads without colours too.

@@ -119,6 +119,18 @@ async def test_a_worker_that_cannot_start_ends_them_all(redis_process: RedisProc
         await _alone(node)
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_key_that_cannot_be_used_is_one_line(redis_process: RedisProcess, workers: int) -> None:
+    """It is told before anything listens, once for all workers."""
+    settings = {"server": {"workers": workers}, "tokens": {"hmac_secrets": ["short"]}}
+    with NodeProcess(redis_process.url, settings) as node:
+        node.spawn()
+        assert await asyncio.to_thread(node.wait, 30) == 1
+        log = node.log
+    assert log.startswith("streamgate: tokens.hmac_secrets[0]: a secret of 5 bytes")
+    assert log.count("\n") == 1
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("processes", [1, 2, 3])
 async def test_a_signal_during_start_up(

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from jwt.algorithms import ECAlgorithm
 from redis.asyncio import Redis
 from rich.console import Console
 
@@ -14,6 +15,8 @@ from service.tools import check
 from service.tools.check import Finding
 from tests.support.processes import free_port
 from tests.support.redis_process import RedisProcess, StartRedis
+from tests.unit.fakes.http_server import http_server, json
+from tests.unit.fakes.keypairs import private_key
 
 
 def settings(url: str, **values: Any) -> Settings:
@@ -152,3 +155,54 @@ def test_the_command(capsys: pytest.CaptureFixture[str], redis_process: RedisPro
     assert "ready to serve" in capsys.readouterr().out
     assert cli.main(["check", "--redis-url", f"redis://127.0.0.1:{free_port()}"]) == 1
     assert "1 to fix" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("values", "part"),
+    [
+        ({"tokens": {"hmac_secrets": ["short"]}}, "tokens.hmac_secrets[0]: a secret of 5 bytes"),
+        (
+            {"tokens": {"public_key_files": ["/nowhere.pem"]}},
+            "public_key_files: /nowhere.pem: cannot be read",
+        ),
+        ({"api": {"keys": ["short"]}}, "api: a key has fewer than 16 bytes"),
+        ({"hooks": {"connect_url": "http://:1/"}}, "hooks.connect_url: not a URL"),
+    ],
+)
+def test_what_no_node_starts_with_is_a_problem(values: dict[str, Any], part: str) -> None:
+    """Keys, secrets and URLs are read as a node reads them; then nothing is called valid."""
+    found = check.check_settings(config.load(None, values))
+    assert part in texts(found, "problem")
+    assert texts(found, "ok") == ""
+
+
+@pytest.mark.parametrize(
+    ("namespace", "part"),
+    [
+        ({"chat": True, "mode": "latest"}, "goes without messages"),
+        ({"auto_subscribe": True}, "auto_subscribe does nothing"),
+        ({"publish": "authenticated"}, "nobody can say who they are"),
+        ({"history": "token"}, "nobody can say who they are"),
+    ],
+)
+def test_what_cannot_come_about_is_a_warning(namespace: dict[str, Any], part: str) -> None:
+    """Settings of a namespace that are void without others; with them nothing is said."""
+    values: dict[str, Any] = {"namespaces": {"room": namespace}}
+    assert part in texts(check.check_settings(config.load(None, values)), "warning")
+    values["namespaces"]["room"] = namespace | {"mode": "log", "personal": True}
+    values["hooks"] = {"connect_url": "http://127.0.0.1:1/"}
+    assert texts(check.check_settings(config.load(None, values)), "warning") == ""
+
+
+async def test_the_keys_of_a_url() -> None:
+    """They are fetched once; without any, the tokens that they sign would all be refused."""
+    assert await check.check_jwks(config.load(None)) == []
+    jwk = ECAlgorithm.to_jwk(private_key("ES256", 0).public_key(), as_dict=True)
+    async with http_server(json({"keys": [jwk]})) as server:
+        url = f"http://user:secret@127.0.0.1:{server.port}/jwks"
+        configured = config.load(None, {"tokens": {"jwks_url": url}})
+        (finding,) = await check.check_jwks(configured)
+        assert finding[:2] == ("ok", "tokens.jwks_url gives 1 key")
+    (finding,) = await check.check_jwks(configured)
+    assert finding.level == "problem"
+    assert finding.text.endswith(f"no keys from http://127.0.0.1:{server.port}/jwks: it cannot be reached")

@@ -170,7 +170,7 @@ def test_all_mistakes_at_once(file: Any) -> None:
     ("text", "says"),
     [
         ("[namespaces.streamgate]", "namespaces.streamgate"),
-        ("[namespaces.Chat]", "namespaces.Chat"),
+        ("[namespaces.Chat]", "namespaces.Chat: read 'Chat'; allowed: a name of lower-case letters"),
         ('[namespaces."a:b"]', "namespaces.a:b"),
         (
             'default_namespace = "gone"',
@@ -179,6 +179,10 @@ def test_all_mistakes_at_once(file: Any) -> None:
         (
             "[limits]\npublication_bytes = 1000\n[namespaces.n]\npublication_bytes = 1001",
             "namespaces.n.publication_bytes: read 1001; allowed: at most limits.publication_bytes (1000)",
+        ),
+        (
+            "[presence]\ndead_seconds = 1",
+            "presence.dead_seconds: read 1; allowed: at least twice presence.heartbeat_seconds (5)",
         ),
         (
             "[limits]\nmessage_bytes = 1000",
