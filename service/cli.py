@@ -228,11 +228,20 @@ def publish(
 
 @app.command(
     epilog="Examples:\n\n[dim]streamgate subscribe quotes:AAPL scores:live[/dim]\n\n"
-    "[dim]streamgate subscribe quotes:AAPL --count 10 --json | jq .data.price[/dim]"
+    "[dim]streamgate subscribe quotes:AAPL --count 10 --json | jq .data.price[/dim]\n\n"
+    '[dim]streamgate subscribe chat:lobby --token "$(streamgate token ann)"[/dim]'
 )
 def subscribe(
     channel: Annotated[list[str], typer.Argument(metavar="CHANNEL…", help="What to follow.")],
     url: Annotated[str, typer.Option(metavar="URL", help="The node's WebSocket.")] = DEFAULT_URL,
+    token: Annotated[
+        str,
+        typer.Option(
+            metavar="TOKEN",
+            help="A connect token, such as streamgate token makes. [dim]Default: none, as anybody.[/dim]",
+            show_default=False,
+        ),
+    ] = "",
     whole: Annotated[
         bool, typer.Option("--json", help="Print whole publications: channel, data, offset, tags, info.")
     ] = False,
@@ -253,7 +262,7 @@ def subscribe(
             raise Failure(f"{name!r} is no channel: {exc}") from None
     from service.tools.subscribe import follow
 
-    asyncio.run(follow(url, list(dict.fromkeys(channel)), whole=whole, count=count))
+    asyncio.run(follow(url, list(dict.fromkeys(channel)), token=token, whole=whole, count=count))
 
 
 def _speed(text: str) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import binascii
+import logging
 import time
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
@@ -18,6 +19,9 @@ from service.identity.jwks import Jwks
 from service.identity.keys import PUBLIC_ALGORITHMS
 from service.metrics import Metrics
 from service.sections import TokenSettings
+from service.streams.quiet import OncePer
+
+logger = logging.getLogger(__name__)
 
 #: Bytes of the largest token.
 MAX_BYTES = 8192
@@ -80,6 +84,7 @@ class TokenVerifier:
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
+        self._log_limit = OncePer(60.0)
         self._keys = keys.by_algorithm(keys.load(settings))
         self._jwks = Jwks(settings.jwks_url, settings.jwks_seconds, metrics) if settings.jwks_url else None
 
@@ -126,6 +131,9 @@ class TokenVerifier:
             return check()
         except TokenRefused as exc:
             self._metrics.auth_failures.labels(exc.reason).inc()
+            # What has expired is renewed: nothing is wrong with that.
+            if not isinstance(exc, TokenExpired) and self._log_limit.allows(exc.reason):
+                logger.info("a token was refused (%s): %s", exc.reason, exc)
             raise
 
     def _connect(self, token: str) -> Identity:

@@ -86,8 +86,11 @@ def _tell(text: str) -> None:
     sys.stderr.write(f"streamgate: {text}\n")
 
 
-async def follow(url: str, channels: list[str], *, whole: bool, count: int) -> None:
+async def follow(url: str, channels: list[str], *, token: str, whole: bool, count: int) -> None:
     """Print what is published, until `count` publications (0: without end) or Ctrl-C.
+
+    Args:
+        token: says who the client is; "": nobody.
 
     Raises:
         ClientError: the node cannot be reached, refuses a channel, or ends the session for good.
@@ -95,7 +98,7 @@ async def follow(url: str, channels: list[str], *, whole: bool, count: int) -> N
     """
     printer = _Printer(whole=whole, count=count)
     try:
-        async with Client(url, on_event=printer, name="streamgate-cli") as client:
+        async with Client(url, on_event=printer, token=token, name="streamgate-cli") as client:
             for channel in channels:
                 try:
                     await client.subscribe(channel)

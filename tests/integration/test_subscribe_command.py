@@ -14,7 +14,8 @@ from redis.asyncio import Redis
 
 from tests.support.node import NodeProcess, StartNode
 from tests.support.proxy import Proxy
-from tests.support.redis_process import StartRedis
+from tests.support.redis_process import RedisProcess, StartRedis
+from tests.support.tokens import TOKENS, token
 from tests.support.waiting import DEADLINE, eventually
 
 _ROOT = Path(__file__).parents[2]
@@ -118,6 +119,21 @@ async def test_refusals(node: NodeProcess, name: Callable[[str], str]) -> None:
             said = await line(process.stderr)
             assert said.startswith(f"streamgate: {channel}: {problem} (error ")
             assert await process.wait() == 1
+
+
+async def test_a_token(
+    start_node: StartNode, redis_process: RedisProcess, redis: Redis, name: Callable[[str], str]
+) -> None:
+    """With --token it is somebody: channels for users are open."""
+    namespaces = {"room": {"mode": "log", "snapshot": True, "subscribe": "authenticated"}}
+    node = await start_node(redis_process.url, {"tokens": TOKENS, "namespaces": namespaces})
+    room = name("room")
+    await feed(redis, room, "1")
+    async with subscribe(room, "--url", node.url) as process:
+        said = await line(process.stderr)
+        assert said == f"streamgate: {room}: permission denied: sign in first (error 103)"
+    async with subscribe(room, "--url", node.url, "--token", token("ann"), "-n", "1") as process:
+        assert await line(process.stdout) == room + "\t1"
 
 
 async def test_urls_that_lead_nowhere(node: NodeProcess) -> None:

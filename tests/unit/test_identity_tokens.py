@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hmac
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -270,6 +271,23 @@ def test_times_have_a_leeway() -> None:
         assert exc.reason == "expired"
     for early in ({"nbf": NOW + 6}, {"iat": NOW + 6}):
         assert _refused(_token(early)).reason == "not_yet_valid"
+
+
+def test_the_log_says_why(caplog: pytest.LogCaptureFixture) -> None:
+    """Once a minute for each reason, and nothing of the token; expiry is no reason to look there."""
+    verifier = _verifier(audience="chat")
+    with caplog.at_level(logging.INFO):
+        for claims in (
+            {"aud": "web"},
+            {"aud": "sky"},
+            {"aud": "chat", "exp": NOW - 60},
+            {"aud": "chat", "sub": 1},
+        ):
+            _refused(_token(claims), verifier)
+    assert [record.getMessage() for record in caplog.records] == [
+        "a token was refused (audience): aud does not name this service",
+        "a token was refused (claims): sub must be a string",
+    ]
 
 
 def test_audience() -> None:
