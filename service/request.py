@@ -77,8 +77,8 @@ class Request:
             raise bad_request(f"{name} must be a boolean")
         return value
 
-    def integer(self, name: str, *, least: int = 0) -> int:
-        """An integer from `least` to 2^53 - 1; 0 where it is missing.
+    def integer(self, name: str, *, least: int = 0, most: int = MAX_INTEGER) -> int:
+        """An integer from `least` to `most`; 0 where it is missing.
 
         Raises:
             ReplyError: 107, it is something else.
@@ -86,8 +86,9 @@ class Request:
         value = self._fields.get(name)
         if value is None:
             return 0
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= MAX_INTEGER:
-            raise bad_request(f"{name} must be an integer from {least} to 2^53 - 1")
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            highest = "2^53 - 1" if most == MAX_INTEGER else most
+            raise bad_request(f"{name} must be an integer from {least} to {highest}")
         return value
 
     def nested(self, name: str) -> Request | None:

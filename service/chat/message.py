@@ -91,12 +91,7 @@ def integer(request: Request, name: str, most: int, *, least: int = 0, default: 
     Raises:
         ReplyError: 107.
     """
-    if not request.has(name):
-        return default
-    value = request.integer(name)
-    if not least <= value <= most:
-        raise bad_request(f"{name} must be an integer from {least} to {most}")
-    return value
+    return request.integer(name, least=least, most=most) if request.has(name) else default
 
 
 def choice(request: Request, name: str, choices: tuple[str, ...]) -> str:

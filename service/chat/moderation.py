@@ -65,7 +65,7 @@ class Moderation:
         fields: list[str | int] = []
         for name, value in changes.items():
             fields += ("slow" if name == "slow_seconds" else name, value or "")
-        await self._rooms.act(_SET_ROOM, room, author, [event, *fields])
+        await self._rooms.act(_SET_ROOM, room, author, [event, orjson.dumps(changes), *fields])
 
     async def set_role(self, room: Room, author: Author, user: str, role: str) -> None:
         """Make somebody `owner`, `moderator` or `member`.
@@ -185,6 +185,12 @@ class Moderation:
 def _act(entry_id: bytes, fields: list[bytes]) -> dict[str, Any]:
     act: dict[str, Any] = {"id": entry_id.decode(), "at": parse_id(entry_id)[0]}
     for name, value in zip(fields[::2], fields[1::2], strict=True):
-        if value:
+        if not value:
+            continue
+        if name == b"until":
+            act["until"] = int(value)
+        elif name == b"change":
+            act["change"] = orjson.loads(value)
+        else:
             act["message" if name == b"id" else name.decode()] = value.decode()
     return act

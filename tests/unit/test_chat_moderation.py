@@ -181,6 +181,8 @@ async def test_bans_that_have_ended(room: Room, redis: Redis) -> None:
     found = (await room["m1"].call("banned"))["banned"]
     assert found == [{"user": "bob", "until": FOREVER}, {"user": "ann", "until": soon}]
     assert (await room["m1"].call("banned", limit=1))["banned"] == found[:1]
+    slow = await room["m1"].refused("set_room", slow_seconds=-1)
+    assert slow == (107, "slow_seconds must be an integer from 0 to 21600")
     assert await room["m1"].refused("banned", limit=0) == (107, "limit must be an integer from 1 to 1000")
 
 
@@ -303,6 +305,13 @@ async def test_the_record(room: Room, redis: Redis) -> None:
         ("set_room", "m1", None, None, None),
         ("unpin", "m1", "ann", message, None),
         ("pin", "m1", "ann", message, None),
+    ]
+    # What has become of it, where the name of the act does not say it.
+    assert [(a.get("until"), a.get("change")) for a in new[:4]] == [
+        (FOREVER, None),
+        (FOREVER, None),
+        (None, None),
+        (None, {"title": "T"}),
     ]
     pages: list[str] = []
     position: dict[str, str] = {}

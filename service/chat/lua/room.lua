@@ -82,8 +82,9 @@ local function whisper(data)
     redis.call('EXPIRE', KEYS[7], 86400)
 end
 
--- Write down what a moderator has done.
-local function audit(what, whom, id, reason)
+-- Write down what a moderator has done; `till`: the ms at which it ends, `change`: JSON, where there is such.
+local function audit(what, whom, id, reason, till, change)
     redis.call('XADD', KEYS[5], 'MAXLEN', '~', 10000, '*',
-        'who', user, 'what', what, 'whom', whom, 'id', id, 'reason', reason)
+        'who', user, 'what', what, 'whom', whom, 'id', id, 'reason', reason,
+        'until', till or '', 'change', change or '')
 end

@@ -22,5 +22,5 @@ else
     till = ARGV[7] == '0' and tonumber(ARGV[9]) or time + ARGV[7]
     redis.call('ZADD', key, till, target)
 end
-audit(what, target, '', ARGV[8])
+audit(what, target, '', ARGV[8], till > 0 and string.format('%.0f', till))
 return {'ok', till}

@@ -1,14 +1,15 @@
 -- Change what the room is called, is about, and how fast it is.
 --
 -- ARGV[5]   the event
--- ARGV[6…]  names and values in turn; "": none
+-- ARGV[6]   what has changed: JSON, for the record
+-- ARGV[7…]  names and values in turn; "": none
 --
 -- Answers {"ok"}.
 local refusal = beneath(1)
 if refusal then
     return refusal
 end
-for at = 6, #ARGV, 2 do
+for at = 7, #ARGV, 2 do
     if ARGV[at + 1] == '' then
         redis.call('HDEL', KEYS[2], ARGV[at])
     else
@@ -16,5 +17,5 @@ for at = 6, #ARGV, 2 do
     end
 end
 emit(ARGV[5])
-audit('set_room', '', '', '')
+audit('set_room', '', '', '', nil, ARGV[6])
 return {'ok'}
