@@ -40,6 +40,20 @@ _REFUSALS: Mapping[bytes, Callable[[str], ReplyError]] = {
 }
 
 
+def barred(how: str, until: int, now: float) -> ReplyError:
+    """Error 103 for somebody who is kept out, with the end of it.
+
+    Args:
+        how: banned or muted.
+        until: ms at which it ends; FOREVER: it does not.
+        now: ms.
+    """
+    if until == FOREVER:
+        return permission_denied(f"{how} for ever")
+    when = datetime.fromtimestamp(until / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return permission_denied(f"{how} until {when}", max(until - now, 1) / 1000)
+
+
 def script(*names: str) -> Script:
     """A script of a room: room.lua and the files named, as one."""
     text = b"\n".join(Script.of(__package__, f"lua/{name}.lua").text for name in ("room", *names))
@@ -172,16 +186,10 @@ class Rooms:
         if word == b"slow":
             raise too_many_requests(reply[1] / 1000, "slow mode")
         if word in (b"banned", b"muted"):
-            raise self._barred(word.decode(), reply[1])
+            raise barred(word.decode(), reply[1], self.now)
         if refusal := _REFUSALS.get(word):
             raise refusal(reply[1].decode())
         return reply
-
-    def _barred(self, how: str, until: int) -> ReplyError:
-        if until == FOREVER:
-            return permission_denied(f"{how} for ever")
-        when = datetime.fromtimestamp(until / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        return permission_denied(f"{how} until {when}", max(until - self.now, 1) / 1000)
 
     # Reading
 
@@ -227,4 +235,4 @@ class Rooms:
 
     def _refuse_banned(self, standing: Standing) -> None:
         if standing.banned_until:
-            raise self._barred("banned", standing.banned_until)
+            raise barred("banned", standing.banned_until, self.now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from service.channels import Access, Namespace, parse
+from service.errors import ReplyError, permission_denied
 from service.identity.identity import Action, Grant, Identity
 
 
@@ -25,3 +26,10 @@ def permitted(
     if granted or access == "anonymous":
         return True
     return access == "authenticated" and bool(identity.user)
+
+
+def refusal(identity: Identity, namespace: Namespace, action: Action) -> ReplyError:
+    """What a client is told that is not permitted to: also whether it would help to sign in."""
+    if not identity.user and getattr(namespace, action, None) == "authenticated":
+        return permission_denied("permission denied: sign in first")
+    return permission_denied()

@@ -7,8 +7,7 @@ import time
 from collections import OrderedDict
 from typing import Protocol
 
-from service.chat.room import FOREVER
-from service.errors import permission_denied
+from service.chat.room import barred
 from service.tasks import Tasks
 
 #: Rooms that a node remembers; the one read first makes room.
@@ -44,10 +43,8 @@ class Bans:
 
     def check(self, channel: str, user: str) -> None:
         """Raise ReplyError 103 where a user is banned, as far as is known."""
-        left = self.left(channel, user)
-        if left:
-            ends = self._rooms[channel][user] != FOREVER
-            raise permission_denied("banned from this room", left if ends else None)
+        if self.left(channel, user):
+            raise barred("banned", self._rooms[channel][user], time.time() * 1000)
 
     async def read(self, channel: str) -> None:
         """Know this room's bans; no wait where they are known, and none from here to `check`.

@@ -9,11 +9,11 @@ import orjson
 
 from service import channels
 from service.channels import Namespace
-from service.errors import Unsubscribed, permission_denied, too_many_requests, unknown_channel
+from service.errors import Unsubscribed, too_many_requests, unknown_channel
 from service.hub.hub import Channel
 from service.hub.outbox import Outbox
 from service.identity.identity import Action, Identity
-from service.identity.permissions import permitted
+from service.identity.permissions import permitted, refusal
 from service.session.context import Context, Detail
 
 Result = dict[str, Any]
@@ -73,7 +73,7 @@ class Caller(NamedTuple):
         if namespace is None:
             raise unknown_channel()
         if not self._permitted(namespace, channel, action):
-            raise permission_denied()
+            raise refusal(self.session.identity, namespace, action)
         return namespace
 
     def moderates(self, channel: str) -> bool:

@@ -20,7 +20,7 @@ from service.errors import (
 )
 from service.hub.hub import Channel
 from service.identity.identity import Grant, Override
-from service.identity.permissions import permitted
+from service.identity.permissions import permitted, refusal
 from service.identity.tokens import TokenExpired, TokenRefused
 from service.request import Request
 from service.session.client import Answer, Caller, Result, Session, client_info
@@ -157,7 +157,7 @@ async def _grant_with_new_keys(session: Session, context: Context, channel: str,
 
 def _check(session: Session, asked: Subscription, grant: Grant | None) -> None:
     if not permitted(session.identity, grant, asked.namespace, asked.channel, "subscribe"):
-        raise permission_denied()
+        raise refusal(session.identity, asked.namespace, "subscribe")
 
 
 def _granted(session: Session, context: Context, asked: Subscription, grant: Grant | None) -> Answer:

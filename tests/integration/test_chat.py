@@ -299,7 +299,12 @@ async def test_who_is_banned_stays_out_however_they_come(nodes: Nodes, name: Nam
     """A token that subscribes them when they connect does not let them in; nor do they see who is there."""
     channel, user = name("room"), someone()
     async with person(nodes[0], channel, "mod", "pub") as moderator:
-        await moderator.say("ban", user=user)
+        for ban, said in (({}, "banned for ever"), ({"seconds": 600}, "banned until ")):
+            await moderator.say("ban", user=user, **ban)
+            async with signed_in(nodes[1].url, user) as client:
+                error = await client.error("subscribe", channel=channel)
+                assert (error["code"], error["message"][: len(said)]) == (103, said)
+                assert ("retry_after" in error) is bool(ban)
         for node in nodes:
             async with signed_in(node.url, user, channels=[channel]) as client:
                 assert "subs" not in client.hello

@@ -168,6 +168,23 @@ async def test_every_identity_with_every_access(
     await _try_everything(gate, who, name(access), user, who.may[access], redis)
 
 
+async def test_whether_it_would_help_to_sign_in(gate: NodeProcess, name: Name) -> None:
+    """The text of the refusal says so, and only where it would."""
+    async with open_client(gate.url) as client:
+        for access, said in (
+            ("authenticated", "permission denied: sign in first"),
+            ("nobody", "permission denied"),
+        ):
+            for action in _ACTIONS:
+                params = {"data": 1} if action == "publish" else {}
+                error = await client.error(action, channel=name(access), **params)
+                assert (error["code"], error["message"]) == (103, said), action
+    async with open_client(gate.url, connect=False) as client:
+        await client.connect(token=token(someone()))
+        error = await client.error("subscribe", channel=name("nobody"))
+        assert error["message"] == "permission denied"
+
+
 @pytest.mark.parametrize("access", _ACCESS)
 @pytest.mark.parametrize("who", WHO.values(), ids=WHO)
 async def test_ones_own_personal_channel(gate: NodeProcess, redis: Redis, who: Who, access: str) -> None:
