@@ -108,17 +108,22 @@ def api_route(settings: Settings, control: Control, chat: Chat) -> Route:
         before = request.integer("before_ms") if request.has("before_ms") else None
         return {"before_ms": await control.revoke(request.required("user"), before)}
 
-    methods: dict[str, Callable[[Request], Awaitable[Result]]] = {
-        "disconnect": disconnect,
-        "unsubscribe": unsubscribe,
-        "revoke": revoke,
+    # A mistyped `client` would end all sessions of the user, a mistyped `before_ms` void all tokens.
+    methods: dict[str, tuple[Callable[[Request], Awaitable[Result]], tuple[str, ...]]] = {
+        "disconnect": (disconnect, ("user", "client", "code", "reason")),
+        "unsubscribe": (unsubscribe, ("user", "channel")),
+        "revoke": (revoke, ("user", "before_ms")),
     }
 
     async def call(method: str, request: Request) -> Result:
         if method in METHODS:
             caller = Application(settings, request.text("as_user") or SERVER_USER)
             return await METHODS[method](chat, caller, request)
-        return await methods[method](request)
+        handler, parameters = methods[method]
+        for name in request.names():
+            if name not in parameters:
+                raise bad_request(f"no parameter {name[:50]!r}; there are {', '.join(parameters)}")
+        return await handler(request)
 
     async def endpoint(http: HttpRequest) -> Response:
         method = http.path_params["method"]
