@@ -62,7 +62,9 @@ class Namespace(BaseModel):
     )
     chat: bool = Field(False, description="publications are chat messages, with all of docs/chat.md")
     publish_rate: float = Field(
-        0, ge=0, description="publications of one user a second, on all nodes; beyond: error 111; 0: any"
+        0,
+        ge=0,
+        description="publications and reactions of one user a second, on all nodes; else error 111; 0: any",
     )
     publish_burst: int = Field(10, ge=1, description="publications of one user at once")
     publication_bytes: int = Field(

@@ -24,8 +24,11 @@ from service.session.protocol import json_list
 from service.session.subscribing import sub_refresh, subscribe, unsubscribe
 from service.streams.position import from_offset, to_offset
 
-#: Chat commands that count as publications, and are shown to the application's back end as such.
+#: Chat commands that are shown to the application's back end as publications.
 _PUBLISHING = frozenset(("chat.send", "chat.edit"))
+
+#: Those that count as publications: each goes to everybody in the room.
+_RATED = _PUBLISHING | {"chat.react"}
 
 
 def ping(session: Session, context: Context, request: Request) -> Answer:
@@ -92,11 +95,11 @@ async def _rpc(caller: Caller, method: str, params: Request) -> Result:
 
 
 async def _chat(caller: Caller, method: str, params: Request) -> dict[str, Any]:
-    if method in _PUBLISHING:
+    if method in _RATED:
         channel, context = params.required("channel"), caller.context
         namespace = caller.allowed(channel, "publish")
         await caller.spend_publication(channel, namespace)
-        if namespace.publish_hook:
+        if namespace.publish_hook and method in _PUBLISHING:
             asked = params.encoded()
             identity = caller.session.identity
             params = _message(

@@ -217,6 +217,21 @@ async def test_chat_counts_alike(pair: Nodes, redis: Redis, name: Name) -> None:
         assert await redis.xlen(channel) == len(answers) - len(refusals)
 
 
+async def test_reactions_count_too(pair: Nodes, name: Name) -> None:
+    """Each goes to the whole room, as a message does."""
+    channel = name("room")
+    async with signed_in(pair[0].url, someone()) as client:
+        sent = await client.call("rpc", method="chat.send", data={"channel": channel, "text": "hello"})
+        reaction = {"channel": channel, "id": sent["data"]["id"], "key": "a"}
+        answers = [
+            await client.command("rpc", method="chat.react", data=reaction | {"remove": bool(turn % 2)})
+            for turn in range(8)
+        ]
+    refusals = [answer["error"]["code"] for answer in answers if "error" in answer]
+    assert set(refusals) == {111}
+    assert len(refusals) >= 5
+
+
 async def test_who_goes_on_is_closed(pair: Nodes, name: Name) -> None:
     """Refusals are few; who asks for ever more of them is closed for good."""
     async with signed_in(pair[0].url, someone()) as client, signed_in(pair[0].url, someone()) as other:
