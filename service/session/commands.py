@@ -9,6 +9,7 @@ import orjson
 
 from service.channels import Namespace
 from service.chat import rpc as chat
+from service.chat.message import content, message_id
 from service.errors import (
     bad_request,
     limit_exceeded,
@@ -100,6 +101,9 @@ async def _chat(caller: Caller, method: str, params: Request) -> dict[str, Any]:
         namespace = caller.allowed(channel, "publish")
         await caller.spend_publication(channel, namespace)
         if namespace.publish_hook and method in _PUBLISHING:
+            content(params)  # the application is asked about messages only, whatever clients send
+            if method == "chat.edit":
+                message_id(params, "id")
             asked = params.encoded()
             identity = caller.session.identity
             params = _message(
