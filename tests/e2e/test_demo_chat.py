@@ -197,6 +197,7 @@ async def test_a_moderator_bans(room: Room, open_page: OpenPage) -> None:
     await bo.say("first")
     await mod.choose("first", "Ban for 10 min")
     await expect(bo.hint).to_have_text(re.compile(r"^you are banned until"))
+    await expect(bo.present).to_be_empty()  # what would change it does not come any more
     await mod.say("they are gone")
     await expect(mod.texts).to_have_text(["meanwhile", "first", "they are gone"])
     await expect(mod.present).to_have_text("1 person here")

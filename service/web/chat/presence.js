@@ -24,6 +24,10 @@ export function countPeople(centrifuge, subscription) {
   };
   centrifuge.on("connected", (context) => { client = context.client; });
   subscription.on("subscribed", ask);
+  subscription.on("unsubscribed", () => { // a number that nothing changes any more is none
+    people = 0;
+    byId("present").textContent = "";
+  });
   subscription.on("join", change(+1));
   subscription.on("leave", change(-1));
   return { summary: ({ users }) => Number.isInteger(users) && show(users) };
