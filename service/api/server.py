@@ -129,7 +129,10 @@ def api_route(settings: Settings, control: Control, chat: Chat) -> Route:
         method = http.path_params["method"]
         given = http.headers.get("x-api-key", "").encode()
         if sum(hmac.compare_digest(given, key) for key in keys) == 0:  # all of them: the time tells nothing
-            return _answer(401, {"error": {"code": 101, "message": "X-API-Key is missing or unknown"}})
+            why = (
+                "X-API-Key is missing or unknown" if keys else "the API is off: no key is configured in [api]"
+            )
+            return _answer(401, {"error": {"code": 101, "message": why}})
         if method not in METHODS and method not in methods:
             allowed = ", ".join(sorted([*METHODS, *methods]))
             return _answer(404, {"error": {"code": 104, "message": f"no such method; there are {allowed}"}})

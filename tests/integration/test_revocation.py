@@ -268,6 +268,7 @@ async def test_no_key_is_configured(start_node: StartNode, redis_process: RedisP
     for headers in ({}, {"X-API-Key": ""}, {"X-API-Key": api.KEY}):
         answer = await api.post(node, "/api/disconnect", b'{"user":"ann"}', headers)
         assert answer.status == 401
+        assert answer.body["error"]["message"] == "the API is off: no key is configured in [api]"
 
 
 @pytest.mark.parametrize(
