@@ -12,7 +12,7 @@ from service.tasks import Tasks
 from tests.unit.fakes.clock import turns, virtual_time
 
 #: Ms since the epoch, far from now.
-LATER = 1 << 50
+LATER = 1 << 42
 
 
 class Source:

@@ -111,7 +111,7 @@ async def test_a_user_who_is_banned_while_something_is_read() -> None:
     world.feed.go.clear()
     client.send(_subscribe(2, "room:a"))
     await turns(20)
-    world.bans.changed("room:a", "ann", 1 << 50)
+    world.bans.changed("room:a", "ann", 1 << 42)
     world.feed.go.set()
     await turns(20)
     assert client.answers[-1]["error"]["code"] == 103
