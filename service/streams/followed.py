@@ -63,6 +63,7 @@ class Followed:
         "_answering",
         "_checked",
         "_count",
+        "added",
         "channel",
         "check",
         "commands_sent",
@@ -89,6 +90,9 @@ class Followed:
         self.epoch = epoch
         #: The id of the last entry handed on.
         self.cursor: StreamId | None = None
+        #: Entries that the stream had ever been given when it stood at the cursor; None: Redis 6 does not tell.
+        #: It may be too few, where entries were deleted before they were read: that proves less, never too much.
+        self.added: int | None = None
         #: Done when a read that began after they came has brought all there was.
         self.waiters: list[asyncio.Future[None]] = []
         self._answering: list[asyncio.Future[None]] = []
@@ -160,9 +164,12 @@ class Followed:
         state = parse_state(info)
         found = self._entries(read, weigh=weigh)
         present = bool(found) and parse_id(found[0][0]) == cursor
-        if self.epoch_changed or not is_complete(cursor, state, present=present):
+        if self.epoch_changed or not is_complete(cursor, state, present=present, added=self.added):
             return self._restart(info, is_gap=True)
-        return Advance(found[1:] if present else found, full=len(found) == self._count)
+        unread, full = found[1:] if present else found, len(found) == self._count
+        if not full and state.entries_added is not None:
+            self.added = state.entries_added - len(unread)
+        return Advance(unread, full)
 
     def _restart(self, info: Reply, *, is_gap: bool) -> Restart:
         state = parse_state(info)
@@ -186,6 +193,13 @@ class Followed:
         self.weight = sum(sum(map(len, fields)) for _, fields in found) if weigh else 0
         if self.weight:
             self.count = max(MIN_COUNT, min(self.count, BYTES_PER_READ * len(found) // self.weight))
+
+    def moved(self, unread: list[RawEntry]) -> StreamId:
+        """Stand at the last of what `Advance` brought; returns its id."""
+        self.cursor = parse_id(unread[-1][0])
+        if self.added is not None:
+            self.added += len(unread)
+        return self.cursor
 
     def read_lost(self) -> None:
         """The connection ended before the reply was there: ask for as little as possible next time."""

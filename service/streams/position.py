@@ -115,13 +115,14 @@ def check_range(top: StreamId) -> None:
         raise not_available("the stream's ids are too large")
 
 
-def is_complete(position: StreamId, state: StreamState, *, present: bool) -> bool:
+def is_complete(position: StreamId, state: StreamState, *, present: bool, added: int | None = None) -> bool:
     """Whether all that came after `position` can still be read (docs/decisions/0001).
 
     Args:
         position: the last id that the reader has.
         state: of the stream, read in the same MULTI as the entries.
         present: whether the entry at `position` was seen to be there still.
+        added: entries that the stream had ever been given when the reader was at `position`; None: not known.
     """
     if position > state.last_id:
         return False  # the past was replaced: failover, lost tail of the AOF, a new stream
@@ -129,8 +130,11 @@ def is_complete(position: StreamId, state: StreamState, *, present: bool) -> boo
         return True
     if position == ZERO:
         return state.entries_added == state.length and state.max_deleted == ZERO
-    if state.first_id is None or state.first_id > position:
+    # The entry at the position is gone. XDEL raises max-deleted to at least its id; if that did not happen
+    # it was trimmed, or the stream was written anew around it.
+    if state.first_id is not None and state.first_id <= position:
+        return state.max_deleted is None or state.max_deleted >= position
+    # So are all before it. Nothing is missing if as many are there as have been added since.
+    if added is None or state.entries_added is None or state.max_deleted is None:
         return False
-    # The entry at the position is gone from the middle. XDEL raises max-deleted to at least its id;
-    # if that did not happen the stream was written anew around it (docs/decisions/0001).
-    return state.max_deleted is None or state.max_deleted >= position
+    return state.max_deleted >= position and state.entries_added - added == state.length

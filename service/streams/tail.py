@@ -326,7 +326,7 @@ class Tail:
                     followed.read_done()
 
     def _restart(self, followed: Followed, outcome: Restart) -> None:
-        followed.cursor = outcome.state.last_id
+        followed.cursor, followed.added = outcome.state.last_id, outcome.state.entries_added
         newest = self._decode(followed, outcome.last_entry) if outcome.last_entry else None
         reach = below(newest.id) if newest else followed.cursor
         start = Start(followed.cursor, followed.epoch, newest, reach)
@@ -347,10 +347,10 @@ class Tail:
         decoded = [self._decode(followed, entry) for entry in raw]
         if followed.cursor == ZERO:
             followed.refresh_epoch = True  # it expires while there is no stream; now there is one
-        followed.cursor = parse_id(raw[-1][0])
+        cursor = followed.moved(raw)
         self._metrics.entries.labels(followed.label).inc(len(raw))
         publications = [publication for publication in decoded if publication is not None]
-        self._sink.deliver(followed.channel, publications, followed.cursor)
+        self._sink.deliver(followed.channel, publications, cursor)
 
     def _decode(self, followed: Followed, entry: RawEntry) -> Publication | None:
         entry_id = parse_id(entry[0])

@@ -94,7 +94,7 @@ _operations = st.lists(
 @given(_operations)
 def test_complete_means_that_nothing_was_trimmed(operations: list[tuple[str, int]]) -> None:
     """In one life of a stream an entry that was trimmed before it was read is always noticed."""
-    stream, cursor, trimmed = _Stream(), 0, 0
+    stream, cursor, trimmed, added = _Stream(), 0, 0, 0
     for operation, number in operations:
         if operation == "add":
             stream.add(number)
@@ -105,9 +105,10 @@ def test_complete_means_that_nothing_was_trimmed(operations: list[tuple[str, int
             stream.delete(number)
         else:
             present = cursor in stream.entries
-            complete = is_complete((cursor, 0), stream.state, present=present)
+            complete = is_complete((cursor, 0), stream.state, present=present, added=added)
             if trimmed > cursor and stream.last != cursor:
                 assert not complete
+            added = stream.added
             if complete:
                 cursor = stream.last
             elif not trimmed and not stream.max_deleted:

@@ -167,6 +167,22 @@ async def test_what_is_deleted_is_gone_live_in_history_and_in_replays(nodes: Nod
         assert kept["id"] != gone["id"]
 
 
+async def test_the_only_message_of_a_room_is_deleted(nodes: Nodes, name: Name) -> None:
+    """Nothing is left of what anybody has read, and yet nobody has missed anything."""
+    channel = name("room")
+    async with person(nodes[0], channel) as ann, person(nodes[1], channel) as bob:
+        sent = await ann.say("send", text="a secret")
+        for who in (ann, bob):
+            await who.sees("message")
+        await ann.say("delete", id=sent["id"])
+        await ann.say("send", text="next")
+        for who in (ann, bob):
+            assert (await who.sees("delete"))["data"]["id"] == sent["id"]
+            assert (await who.sees("message"))["data"]["text"] == "next"
+    for node in nodes:
+        assert await node.metric("streamgate_gaps_total", namespace="room") == 0
+
+
 async def test_a_purge_takes_all_of_one_user(nodes: Nodes, name: Name) -> None:
     channel = name("room")
     async with (

@@ -169,3 +169,21 @@ def _state(
 def test_is_complete(case: str, position: int, state: StreamState, *, present: bool, complete: bool) -> None:
     """The truth table of the rule: whatever is not proved is not complete."""
     assert is_complete((position, 0), state, present=present) is complete, case
+
+
+@pytest.mark.parametrize(
+    ("case", "state", "added", "complete"),
+    [
+        ("the only one deleted, and one came", _state(9, 9, 1, 4, (5, 0)), 3, True),
+        ("all deleted, and nothing came that is left", _state(9, None, 0, 4, (9, 0)), 3, False),
+        ("deleted, and one that came was trimmed", _state(9, 9, 1, 5, (5, 0)), 3, False),
+        ("trimmed, not deleted: written anew, it may look the same", _state(9, 9, 1, 4, ZERO), 3, False),
+        ("nobody counted", _state(9, 9, 1, 4, (5, 0)), None, False),
+        ("Redis 6 does not tell", _state(9, 9, 1, None, None), 3, False),
+    ],
+)
+def test_all_up_to_the_position_are_gone(
+    case: str, state: StreamState, added: int | None, *, complete: bool
+) -> None:
+    """A room whose only message is deleted loses nothing, and nobody in it is told so."""
+    assert is_complete((5, 0), state, present=False, added=added) is complete, case
