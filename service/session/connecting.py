@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import compress
 from typing import NamedTuple
 
 import orjson
@@ -184,13 +185,14 @@ async def _connect_by_reading(
         wishes = [Wish(channel, one.position) for (channel, _), one in zip(pairs, asked, strict=True)]
         joined = await join(context.hub, context.history, wishes, bounds(context))
         # No wait from the last attempt to the reply: nothing is pushed before it. What was taken back
-        # meanwhile did not meet this session among those of the user.
+        # meanwhile, by a ban too, did not meet this session among those of the user.
         _check_revoked(context, session.identity)
+        left = [not _is_banned(context, session.identity, one) for one in asked]
         begun = [
             begin(session, context, one, channel, live, where, hit=False)
-            for one, (channel, live), where in zip(asked, pairs, joined, strict=True)
+            for one, (channel, live), where in compress(zip(asked, pairs, joined, strict=True), left)
         ]
-        return _welcome(session, context, connecting, asked, begun)
+        return _welcome(session, context, connecting, list(compress(asked, left)), begun)
 
 
 def _rooms(asked: list[Subscription]) -> list[str]:
@@ -199,7 +201,11 @@ def _rooms(asked: list[Subscription]) -> list[str]:
 
 
 def _without_bans(context: Context, identity: Identity, asked: list[Subscription]) -> list[Subscription]:
-    return [one for one in asked if not context.bans.left(one.channel, identity.user)]
+    return [one for one in asked if not _is_banned(context, identity, one)]
+
+
+def _is_banned(context: Context, identity: Identity, one: Subscription) -> bool:
+    return context.bans.left(one.channel, identity.user) > 0
 
 
 async def _count_connection(session: Session, context: Context) -> None:

@@ -1,0 +1,72 @@
+"""Bans that meet somebody in the middle of something."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest_asyncio
+from redis.asyncio import Redis
+
+from tests.support import api
+from tests.support.checker import add
+from tests.support.node import NodeProcess
+from tests.support.nodes import running
+from tests.support.redis_process import RedisProcess
+from tests.support.tokens import TOKENS, someone, token
+from tests.support.waiting import eventually
+from tests.support.ws_client import Client, open_client
+
+Nodes = tuple[NodeProcess, NodeProcess]
+Name = Callable[[str], str]
+
+SETTINGS: dict[str, Any] = {
+    "tokens": TOKENS,
+    "api": api.API,
+    "namespaces": {
+        "room": {"mode": "log", "chat": True, "publish": "authenticated"},
+        "log": {"mode": "log", "history_size": 0},
+    },
+}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def pair(redis_process: RedisProcess) -> AsyncIterator[Nodes]:
+    async with running(redis_process.url, SETTINGS, SETTINGS) as (first, second):
+        yield first, second
+
+
+async def _texts_until(client: Client, channel: str) -> list[Any]:
+    """The texts of the messages that come before the first publication of a channel."""
+    texts = []
+    while (push := await client.next_push())["channel"] != channel:
+        if "pub" in push:
+            texts.append(push["pub"]["data"].get("text"))
+    return texts
+
+
+async def test_a_ban_while_the_client_connects(pair: Nodes, redis: Redis, name: Name) -> None:
+    """The token subscribes it to the room, and to so much else that the ban comes in between."""
+    for _ in range(5):  # each time it may come too late to be in between
+        user, room, others = someone(), name("room"), [name("log") for _ in range(120)]
+        async with (
+            open_client(pair[0].url) as watcher,
+            open_client(pair[0].url, connect=False) as client,
+        ):
+            await watcher.subscribe(room)
+            number = client.next_id()
+            request = {"token": token(user, channels=[room, *others])}
+            await client.send_raw(json.dumps({"id": number, "connect": request}))
+
+            async def under_way(first: str = others[0]) -> bool:
+                return bool(await redis.exists(f"streamgate:epoch:{{{first}}}"))
+
+            await eventually(under_way, "the client's channels are being read")
+            await api.call(pair[0], "chat.ban", channel=room, user=user)
+            assert others[-1] in (await client.reply(number))["connect"]["subs"]
+            await api.call(pair[1], "chat.send", channel=room, text="not for the banned")
+            while "pub" not in await watcher.next_push():  # whoever is in the room has it, too
+                pass
+            await add(redis, others[-1], "the end")
+            assert await _texts_until(client, others[-1]) == []
