@@ -15,9 +15,9 @@ def permitted(
     Args:
         grant: of the subscription token that the client has shown for the channel, if it has.
     """
-    granted = identity.has(channel, action) or (grant is not None and action in grant.actions)
     if action == "moderate":
-        return granted and bool(identity.user)
+        return moderates(identity, grant, channel)
+    granted = _granted(identity, grant, channel, action)
     access: Access = getattr(namespace, action)
     if access == "nobody":  # whatever a token says: feeds stay closed to clients
         return False
@@ -26,6 +26,15 @@ def permitted(
     if granted or access == "anonymous":
         return True
     return access == "authenticated" and bool(identity.user)
+
+
+def moderates(identity: Identity, grant: Grant | None, channel: str) -> bool:
+    """Whether a token puts a user above all roles of a room: bans do not hold there, either."""
+    return bool(identity.user) and _granted(identity, grant, channel, "moderate")
+
+
+def _granted(identity: Identity, grant: Grant | None, channel: str, action: Action) -> bool:
+    return identity.has(channel, action) or (grant is not None and action in grant.actions)
 
 
 def refusal(identity: Identity, namespace: Namespace, action: Action) -> ReplyError:

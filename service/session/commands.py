@@ -151,7 +151,7 @@ async def _history(
 
 async def _check_ban(session: Session, context: Context, channel: str, namespace: Namespace) -> None:
     """Raises ReplyError 103; Unavailable, CommandFailed as `Bans.read`."""
-    if namespace.chat and session.identity.user:
+    if namespace.chat and session.identity.user and not Caller(session, context).moderates(channel):
         await context.bans.read(channel)
         context.bans.check(channel, session.identity.user)
 

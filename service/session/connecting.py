@@ -19,6 +19,7 @@ from service.errors import (
     unauthorized,
 )
 from service.identity.identity import ANONYMOUS, Identity, ServerSubscription
+from service.identity.permissions import moderates
 from service.identity.tokens import TokenExpired, TokenRefused
 from service.request import Request
 from service.session.client import Answer, Result, Session
@@ -205,7 +206,8 @@ def _without_bans(context: Context, identity: Identity, asked: list[Subscription
 
 
 def _is_banned(context: Context, identity: Identity, one: Subscription) -> bool:
-    return context.bans.left(one.channel, identity.user) > 0
+    left = context.bans.left(one.channel, identity.user)
+    return left > 0 and not moderates(identity, None, one.channel)
 
 
 async def _count_connection(session: Session, context: Context) -> None:

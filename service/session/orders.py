@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 from service.errors import FORCED, FORCED_UNSUBSCRIBE, INVALID_TOKEN, Disconnect
+from service.identity.permissions import moderates
 from service.session.bans import Bans
 from service.session.users import Users
 
@@ -41,7 +42,7 @@ class Orders:
             case {"command": "ban", "channel": str(channel), "user": str(user), "until_ms": int(until)}:
                 self._bans.changed(channel, user, until)
                 if until > time.time() * 1000:
-                    self._unsubscribe(user, channel)
+                    self._ban(user, channel)
                 return "ban"
         logger.warning("a command to all nodes that this version does not know: passed over")
         return "unknown"
@@ -62,6 +63,12 @@ class Orders:
     def _unsubscribe(self, user: str, channel: str) -> None:
         for session in self._users.of(user):
             session.take_away(channel, FORCED_UNSUBSCRIBE)
+
+    def _ban(self, user: str, channel: str) -> None:
+        for session in self._users.of(user):
+            detail = (session.details or {}).get(channel)
+            if not moderates(session.identity, None if detail is None else detail.grant, channel):
+                session.take_away(channel, FORCED_UNSUBSCRIBE)
 
     def _revoke(self, user: str, before_ms: int) -> None:
         for session in self._users.of(user):

@@ -20,7 +20,7 @@ from service.errors import (
 )
 from service.hub.hub import Channel
 from service.identity.identity import Grant, Override
-from service.identity.permissions import permitted, refusal
+from service.identity.permissions import moderates, permitted, refusal
 from service.identity.tokens import TokenExpired, TokenRefused
 from service.request import Request
 from service.session.client import Answer, Caller, Result, Session, client_info
@@ -166,15 +166,14 @@ def _granted(session: Session, context: Context, asked: Subscription, grant: Gra
     if grant is not None:
         _check_revoked(context, session.identity.user, grant)  # again: the application may have been asked
         asked = asked._replace(grant=grant, info=grant.info or asked.info, override=grant.override)
-    user = session.identity.user
-    bans_known = not (asked.namespace.chat and user) or context.bans.known(asked.channel)
-    if bans_known:
-        context.bans.check(asked.channel, user)
+    read_bans = _can_be_banned(session, asked) and not context.bans.known(asked.channel)
+    if not read_bans:
+        _check_ban(session, context, asked)
         outcome = from_memory(context, asked)
         if outcome is not None:
             return begin(session, context, asked, *outcome, hit=True)
     session.joining += 1
-    return _subscribe_by_reading(session, context, asked, read_bans=not bans_known)
+    return _subscribe_by_reading(session, context, asked, read_bans=read_bans)
 
 
 async def _subscribe_by_reading(
@@ -183,7 +182,7 @@ async def _subscribe_by_reading(
     try:
         if read_bans:
             await context.bans.read(asked.channel)
-            context.bans.check(asked.channel, session.identity.user)
+            _check_ban(session, context, asked)
         async with held(context, [asked]) as channels:
             ((channel, live),) = channels
             (joined,) = await join(
@@ -198,10 +197,21 @@ async def _subscribe_by_reading(
 
 def _check_again(session: Session, context: Context, asked: Subscription) -> None:
     """A ban or a revocation that came while the subscription was under way."""
-    user = session.identity.user
-    context.bans.check(asked.channel, user)
+    _check_ban(session, context, asked)
     if asked.grant is not None:
-        _check_revoked(context, user, asked.grant)
+        _check_revoked(context, session.identity.user, asked.grant)
+
+
+def _check_ban(session: Session, context: Context, asked: Subscription) -> None:
+    if _can_be_banned(session, asked):
+        context.bans.check(asked.channel, session.identity.user)
+
+
+def _can_be_banned(session: Session, asked: Subscription) -> bool:
+    identity = session.identity
+    return (
+        asked.namespace.chat and bool(identity.user) and not moderates(identity, asked.grant, asked.channel)
+    )
 
 
 # What server-side subscriptions do in the same way

@@ -1,4 +1,4 @@
-"""Bans that meet somebody in the middle of something."""
+"""Bans that meet somebody in the middle of something, or somebody who is above them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tests.support.checker import add
 from tests.support.node import NodeProcess
 from tests.support.nodes import running
 from tests.support.redis_process import RedisProcess
-from tests.support.tokens import TOKENS, someone, token
+from tests.support.tokens import TOKENS, allow, signed_in, someone, token
 from tests.support.waiting import eventually
-from tests.support.ws_client import Client, open_client
+from tests.support.ws_client import Client, Json, open_client
 
 Nodes = tuple[NodeProcess, NodeProcess]
 Name = Callable[[str], str]
@@ -70,3 +70,32 @@ async def test_a_ban_while_the_client_connects(pair: Nodes, redis: Redis, name: 
                 pass
             await add(redis, others[-1], "the end")
             assert await _texts_until(client, others[-1]) == []
+
+
+async def test_nobody_bans_who_stands_above_all_roles(pair: Nodes, name: Name) -> None:
+    """A moderator of the room may write it down, but it does not hold: nor for subscriptions."""
+    room, moderator, admin = name("room"), someone("mod"), someone("admin")
+    await api.call(pair[0], "chat.set_role", channel=room, user=moderator, role="moderator")
+    by_token: Json = {"token": token(admin, channel=room, allow=["mod", "pub", "hst"])}
+    async with (
+        signed_in(pair[0].url, moderator) as banning,
+        signed_in(pair[1].url, admin, caps=allow("room:*", "mod")) as above,
+        signed_in(pair[1].url, admin) as above_here,
+        signed_in(pair[1].url, admin) as plain,
+    ):
+        await above.subscribe(room)
+        await above_here.subscribe(room, **by_token)
+        await plain.subscribe(room)
+        await banning.call("rpc", method="chat.ban", data={"channel": room, "user": admin})
+        push = await plain.next_push()  # the same user, without the capability
+        while "unsubscribe" not in push:
+            push = await plain.next_push()
+        assert (await plain.error("subscribe", channel=room))["code"] == 103
+        for client, how in ((above, {}), (above_here, by_token)):
+            await client.call("history", channel=room)
+            assert not [push for push in client.pushes_now() if "unsubscribe" in push]
+            await client.call("unsubscribe", channel=room)
+            await client.subscribe(room, **how)
+        caps = allow("room:*", "mod")
+        async with signed_in(pair[1].url, admin, caps=caps, channels=[room]) as again:
+            assert room in again.hello["subs"]
