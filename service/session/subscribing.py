@@ -135,10 +135,11 @@ async def _subscribe_asking(
             raise _refusal(exc) from None
         if asked.namespace.subscribe_hook:
             _check(session, asked, grant)
+            now = time.time()
             answer = await context.hooks.subscribe(session.id, session.identity, asked.channel, data)
             asked = asked._replace(data=answer.data)
-            if grant is None:  # what the application answers is as good as a token made now
-                grant = Grant(answer.info, answer.expires_at, time.time(), answer.override)
+            if grant is None:  # what the application answers is as good as a token made when it was asked
+                grant = Grant(answer.info, answer.expires_at, issued_at=now, override=answer.override)
     finally:
         session.joining -= 1
     result = _granted(session, context, asked, grant)
