@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.parse import urlsplit
 
 import httpx
@@ -28,7 +29,7 @@ class NoAnswer(Exception):
 
 
 def client(connections: int, headers: dict[str, str] | None = None) -> httpx.AsyncClient:
-    """A client that follows no redirects.
+    """A client that follows no redirects and keeps no cookies.
 
     Args:
         connections: that it has open at once, at most.
@@ -39,6 +40,8 @@ def client(connections: int, headers: dict[str, str] | None = None) -> httpx.Asy
     return httpx.AsyncClient(
         # A compressed answer may be small and yet fill the memory.
         headers={"Accept": "application/json", "Accept-Encoding": "identity", **(headers or {})},
+        # What an answer about one client sets must not go out with a question about another.
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         limits=httpx.Limits(max_connections=connections),
         timeout=None,  # noqa: S113  # `ask` bounds the whole exchange instead of each of its steps
     )
