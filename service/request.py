@@ -37,8 +37,15 @@ class Request:
         return name in self._fields
 
     def encoded(self) -> bytes:
-        """All of it as a JSON object."""
-        return orjson.dumps(self._fields)
+        """All of it as a JSON object.
+
+        Raises:
+            ReplyError: 107, it is nested deeper than can be encoded.
+        """
+        try:
+            return orjson.dumps(self._fields)
+        except orjson.JSONEncodeError:
+            raise bad_request("data is nested too deeply") from None
 
     def text(self, name: str) -> str:
         """A string; "" where it is missing.
