@@ -101,6 +101,8 @@ class History:
         """
         await self._rooms.admit(room, author)
         cursor = parse_id(before.encode()) if before else None
+        if cursor == ZERO:  # Redis takes no range that ends before it
+            return Page([], "", limited=False)
         return await self._page(room, cursor, limit, reverse=True)
 
     async def forward(self, room: Room, author: Author, limit: int, after: str) -> Page:

@@ -133,6 +133,8 @@ class Moderation:
             Unavailable, CommandFailed: as `Commands.execute`.
         """
         await self._rooms.admit_moderator(room, author)
+        if before == "0-0":  # Redis takes no range that ends before it
+            return []
         newest = f"({before}" if before else "+"
         raw = await self._commands.execute(
             "XREVRANGE", self._rooms.key("audit", room), newest, "-", "COUNT", limit

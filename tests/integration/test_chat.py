@@ -299,6 +299,15 @@ async def test_history_is_paged_both_ways(nodes: Nodes, name: Name) -> None:
         assert [message["id"] for message in page["messages"]] == sent[10:17]
 
 
+async def test_nothing_is_before_the_beginning(nodes: Nodes, name: Name) -> None:
+    channel = name("room")
+    async with person(nodes[0], channel, "mod", "pub") as moderator:
+        await moderator.say("send", text="hello")
+        await moderator.say("ban", user=someone("bob"))
+        assert await moderator.say("history", before="0-0") == {"messages": []}
+        assert await moderator.say("audit", before="0-0") == {"acts": []}
+
+
 async def test_joins_leaves_and_who_is_there(nodes: Nodes, name: Name) -> None:
     channel = name("room")
     async with person(nodes[0], channel) as ann:
