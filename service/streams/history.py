@@ -143,7 +143,8 @@ class History:
 
     def _ensure_epoch(self, channel: str, otherwise: str | None, seconds: int) -> Command:
         stream, epoch = self._keys.stream(channel), self._keys.epoch(channel)
-        return ("EVAL", EPOCH, 2, stream, epoch, otherwise or secrets.token_hex(8), seconds)
+        is_live = int(self._keys.is_live(channel))
+        return ("EVAL", EPOCH, 2, stream, epoch, otherwise or secrets.token_hex(8), seconds, is_live)
 
     async def epochs(self, channels: list[str]) -> list[str | None]:
         """The epochs there are now, None where there is none or Redis refused to tell.

@@ -8,6 +8,7 @@ from __future__ import annotations
 from service.channels import RESERVED_NAMESPACE
 
 _RESERVED = RESERVED_NAMESPACE + ":"
+_LIVE = _RESERVED + "live:"
 
 
 class Keys:
@@ -47,6 +48,10 @@ class Keys:
     def live(self, channel: str) -> str:
         """The stream of what is over at once: joins and leaves, who is typing."""
         return self.beside("live", channel)
+
+    def is_live(self, channel: str) -> bool:
+        """Whether `live` made this name."""
+        return channel.startswith(_LIVE)
 
     def control(self) -> str:
         """The stream of commands to all nodes."""

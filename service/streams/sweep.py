@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 
+from service.channels import LIVE
 from service.errors import Unavailable
 from service.metrics import Metrics
 from service.sections import RedisSettings
@@ -67,7 +68,8 @@ class Sweep:
             if with_epochs:
                 epochs_due = time.monotonic() + self._period
                 self._judge_hints()
-            # While there is no stream the epoch expires, but not while the channel is followed.
+            # While there is no stream the epoch expires, and that of a live stream always does, but not while
+            # the channel is followed.
             refresh = with_epochs and time.monotonic() >= refresh_due
             if refresh:
                 refresh_due = time.monotonic() + EPOCH_TTL / 4
@@ -76,7 +78,7 @@ class Sweep:
                 for channel in part:
                     channel.swept = self._tracking
                     self._mark(channel)
-                    if refresh and channel.cursor == ZERO:
+                    if refresh and (channel.cursor == ZERO or channel.namespace is LIVE):
                         channel.refresh_epoch = True
                 if with_epochs:
                     try:

@@ -79,7 +79,7 @@ end
 -- Tell those who are there now.
 local function whisper(data)
     redis.call('XADD', KEYS[7], 'MAXLEN', '~', 100, '*', 'data', data, '_info', ARGV[2])
-    redis.call('EXPIRE', KEYS[7], 86400)
+    redis.call('EXPIRE', KEYS[7], 600)
 end
 
 -- Write down what a moderator has done; `till`: the ms at which it ends, `change`: JSON, where there is such.

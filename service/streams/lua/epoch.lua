@@ -5,6 +5,7 @@
 -- ARGV[1]  the value to use where there is none
 -- ARGV[2]  seconds that an epoch outlives a stream which does not exist; 0: such a stream gets none,
 --          and '' is returned
+-- ARGV[3]  1: the stream is one of those that expire by themselves, and its epoch does, too
 --
 -- The value is kept for as long as the stream lives. While the stream does not exist the epoch
 -- expires, so that channels nobody writes to leave nothing behind. Nothing is written that need not
@@ -13,7 +14,7 @@ local epoch = redis.pcall('GET', KEYS[2])
 if type(epoch) == 'table' then
     return epoch -- the error: a key of another type
 end
-local exists = redis.call('EXISTS', KEYS[1]) == 1
+local exists = ARGV[3] ~= '1' and redis.call('EXISTS', KEYS[1]) == 1
 local seconds = tonumber(ARGV[2])
 if not epoch then
     if exists then

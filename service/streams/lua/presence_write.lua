@@ -74,7 +74,7 @@ redis.call('EXPIRE', users, ARGV[2])
 
 local function publish(field, value)
     redis.call('XADD', live, 'MAXLEN', '~', 100, '*', field, value)
-    redis.call('EXPIRE', live, 86400)
+    redis.call('EXPIRE', live, 600)
 end
 
 local count = redis.call('HLEN', users)
