@@ -97,6 +97,11 @@ class Moderation:
             )
         return int(until)
 
+    @property
+    def now(self) -> int:
+        """The clock by which mutes and bans end, in ms."""
+        return self._rooms.now
+
     async def bans(self, channel: str, limit: int = -1) -> dict[str, int]:
         """Who is banned: user to the ms at which it ends, `FOREVER` where it does not; the longest first.
 
@@ -108,7 +113,7 @@ class Moderation:
         """
         key = self._keys.beside("chat-bans", channel)
         found = await self._commands.execute(
-            "ZREVRANGEBYSCORE", key, "+inf", f"({self._rooms.now}", "WITHSCORES", "LIMIT", 0, limit
+            "ZREVRANGEBYSCORE", key, "+inf", f"({self.now}", "WITHSCORES", "LIMIT", 0, limit
         )
         return {user.decode(): int(until) for user, until in found}
 

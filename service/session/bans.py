@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import OrderedDict
 from typing import Protocol
 
@@ -16,6 +15,10 @@ MAX_ROOMS = 10_000
 
 class Source(Protocol):
     """Where bans are written down."""
+
+    @property
+    def now(self) -> int:
+        """The clock by which they end, in ms since the epoch: Redis', as that of a node may be off."""
 
     async def bans(self, channel: str) -> dict[str, int]:
         """Until when each user is banned, in ms since the epoch."""
@@ -39,7 +42,11 @@ class Bans:
 
     def left(self, channel: str, user: str) -> float:
         """Seconds that a user is still banned, as far as is known."""
-        return max(0.0, self._rooms.get(channel, {}).get(user, 0) / 1000 - time.time())
+        return self.lasts(self._rooms.get(channel, {}).get(user, 0))
+
+    def lasts(self, until_ms: int) -> float:
+        """Seconds from now on that a ban with this end lasts; 0: it has ended."""
+        return max(0, until_ms - self._source.now) / 1000
 
     def check(self, channel: str, user: str) -> None:
         """Raise ReplyError 103 where a user is banned, as far as is known."""

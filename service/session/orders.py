@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from typing import Any
 
 from service.errors import FORCED, FORCED_UNSUBSCRIBE, INVALID_TOKEN, Disconnect
@@ -41,7 +40,7 @@ class Orders:
                 return "revoke"
             case {"command": "ban", "channel": str(channel), "user": str(user), "until_ms": int(until)}:
                 self._bans.changed(channel, user, until)
-                if until > time.time() * 1000:
+                if self._bans.lasts(until):
                     self._ban(user, channel)
                 return "ban"
         logger.warning("a command to all nodes that this version does not know: passed over")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest_asyncio
@@ -99,3 +100,25 @@ async def test_nobody_bans_who_stands_above_all_roles(pair: Nodes, name: Name) -
         caps = allow("room:*", "mod")
         async with signed_in(pair[1].url, admin, caps=caps, channels=[room]) as again:
             assert room in again.hello["subs"]
+
+
+async def test_bans_end_by_the_clock_of_redis(
+    redis_process: RedisProcess, pair: Nodes, name: Name, tmp_path: Path
+) -> None:
+    """On a node whose own clock is two minutes ahead, a ban of one minute holds for as long as elsewhere."""
+    ahead = "import time\nnow = time.time\ntime.time = lambda: now() + 120\n"
+    (tmp_path / "sitecustomize.py").write_text(ahead)
+    room, user = name("room"), someone()
+    with NodeProcess(redis_process.url, SETTINGS) as node:
+        node.environment["PYTHONPATH"] = str(tmp_path)
+        await node.start()
+        async with signed_in(node.url, user) as client:
+            await client.subscribe(room)
+            await api.call(pair[0], "chat.ban", channel=room, user=user, seconds=60)
+            push = await client.next_push()
+            while "unsubscribe" not in push:
+                push = await client.next_push()
+            for command in ("subscribe", "history"):
+                error = await client.error(command, channel=room)
+                assert error["code"] == 103
+                assert 50 < error["retry_after"] <= 60

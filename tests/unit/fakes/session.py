@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any, cast
 
 import orjson
@@ -160,6 +161,10 @@ class FakeBans:
 
     def __init__(self) -> None:
         self.rooms: dict[str, dict[str, int]] = {}
+
+    @property
+    def now(self) -> int:
+        return int(time.time() * 1000)
 
     async def bans(self, channel: str) -> dict[str, int]:
         return self.rooms.get(channel, {})
