@@ -18,6 +18,9 @@ TYPING_PAUSE_MS = 3000
 #: Markers in a room up to which others are told how far somebody has read.
 TOLD_MARKERS = 200
 
+#: How often others are told of one user's marker, and within how many milliseconds.
+TOLD_TIMES, TOLD_MS = 20, 10_000
+
 #: Seconds that the markers of a room outlive the last move.
 MARKERS_TTL = 90 * 86_400
 
@@ -57,8 +60,8 @@ class Signals:
             _READ,
             room,
             author,
-            [message_id, event, MARKERS_TTL, TOLD_MARKERS],
-            [self._rooms.key("markers", room)],
+            [message_id, event, MARKERS_TTL, TOLD_MARKERS, TOLD_TIMES, TOLD_MS],
+            [self._rooms.key("markers", room), self._rooms.key_of("reading", room, author.key)],
         )
         return str(marker, "ascii")
 

@@ -234,6 +234,23 @@ async def test_typing_is_seen_at_once_and_never_again(nodes: Nodes, redis: Redis
         assert await _replayed(nodes[1], bob) == []
 
 
+async def test_a_marker_that_is_moved_again_and_again(nodes: Nodes, redis: Redis, name: Name) -> None:
+    """By the least there is. It moves, but the room is not told each time."""
+    channel = name("room")
+    async with person(nodes[0], channel) as ann, person(nodes[1], channel) as bob:
+        sent = await ann.say("send", text="hello")
+        markers = [f"1-{number}" for number in range(60)]
+        for marker in markers:
+            assert await bob.say("read", id=marker) == {"id": marker}
+        assert (await ann.say("reads", users=[bob.user]))["markers"] == {bob.user: markers[-1]}
+        live = await redis.xrange(f"streamgate:live:{{{channel}}}")
+        assert 1 <= str(live).count('"type":"read"') < 60
+        await ann.say("read", id=sent["id"])  # others are told of as before
+        seen = await bob.sees("read")
+        while seen["data"]["user"] != ann.user:
+            seen = await bob.sees("read")
+
+
 async def test_mute_and_ban_hold_on_every_node_at_once(nodes: Nodes, name: Name) -> None:
     channel = name("room")
     async with (
