@@ -89,7 +89,7 @@ class Control:
         Raises:
             Unavailable, CommandFailed: as `Commands.transaction`.
         """
-        now = int((time.time() + self._commands.clock_offset) * 1000)
+        now = self._now()
         before = now if before_ms is None else before_ms
         key = self._keys.revocations()
         await self._commands.transaction(
@@ -128,9 +128,19 @@ class Control:
             await self._outdated.wait()
 
     async def _read_revocations(self) -> None:
-        reply = await self._commands.execute("ZRANGE", self._keys.revocations(), 0, -1, "WITHSCORES")
-        for user, before in reply:
-            self._revoke(user.decode(errors="replace"), int(before))
+        key = self._keys.revocations()
+        reply = await self._commands.execute("ZRANGE", key, 0, -1, "WITHSCORES")
+        found = {user.decode(errors="replace"): int(before) for user, before in reply}
+        for user, before in found.items():
+            self._revoke(user, before)
+        oldest = self._now() - KEPT_REVOCATIONS * 1000
+        self._revoked = {user: before for user, before in self._revoked.items() if before >= oldest}
+        # Redis may have been emptied: nodes that start later must know, too.
+        if lost := [word for user, ms in self._revoked.items() if user not in found for word in (ms, user)]:
+            await self._commands.execute("ZADD", key, "GT", *lost)
+
+    def _now(self) -> int:
+        return int((time.time() + self._commands.clock_offset) * 1000)
 
     def _revoke(self, user: str, before: int) -> None:
         if before > self._revoked.get(user, -1):

@@ -90,8 +90,8 @@ class Followed:
         self.epoch = epoch
         #: The id of the last entry handed on.
         self.cursor: StreamId | None = None
-        #: Entries that the stream had ever been given when it stood at the cursor; None: Redis 6 does not tell.
-        #: It may be too few, where entries were deleted before they were read: that proves less, never too much.
+        #: Entries that the stream had ever been given when it stood at the cursor; None: Redis 6 does not
+        #: tell. Entries that were deleted before they were read may be missing in it: it proves less then.
         self.added: int | None = None
         #: Done when a read that began after they came has brought all there was.
         self.waiters: list[asyncio.Future[None]] = []

@@ -16,7 +16,7 @@ from tests.support import api
 from tests.support.checker import add
 from tests.support.node import NodeProcess, StartNode
 from tests.support.nodes import running
-from tests.support.redis_process import RedisProcess
+from tests.support.redis_process import RedisProcess, StartRedis, redis_client
 from tests.support.tokens import TOKENS, from_now, refused, signed_in, someone, token
 from tests.support.waiting import eventually
 from tests.support.ws_client import Client, Json
@@ -225,6 +225,24 @@ async def test_what_was_said_while_a_node_could_not_hear(pair: Nodes, enter: Ent
 
 
 # Who may call, and what
+
+
+async def test_a_redis_that_was_emptied(start_node: StartNode, start_redis: StartRedis) -> None:
+    """Nodes write down anew what they know to be revoked, for those that start later."""
+    process, user = start_redis(), someone()
+    issued = from_now(-10)
+    async with redis_client(process.url) as redis:
+        node = await start_node(process.url, SETTINGS)
+        await api.call(node, "revoke", user=user)
+        await refused(node.url, token(user, iat=issued))  # it has heard
+        await redis.flushall()
+
+        async def is_written_down() -> bool:
+            return await redis.zscore("streamgate:revocations:{}", user) is not None
+
+        await eventually(is_written_down, "the revocation is there again")
+        later = await start_node(process.url, SETTINGS)
+        await refused(later.url, token(user, iat=issued))
 
 
 @pytest.mark.parametrize(
