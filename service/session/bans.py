@@ -51,7 +51,7 @@ class Bans:
     def check(self, channel: str, user: str) -> None:
         """Raise ReplyError 103 where a user is banned, as far as is known."""
         if self.left(channel, user):
-            raise barred("banned", self._rooms[channel][user], time.time() * 1000)
+            raise barred("banned", self._rooms[channel][user], self._source.now)
 
     async def read(self, channel: str) -> None:
         """Know this room's bans; no wait where they are known, and none from here to `check`.

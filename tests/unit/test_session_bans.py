@@ -24,6 +24,10 @@ class Source:
         self.go = asyncio.Event()
         self.failure: Exception | None = None
 
+    @property
+    def now(self) -> int:
+        return 1 << 41
+
     async def bans(self, channel: str) -> dict[str, int]:
         self.asked.append(channel)
         found = dict(self.rooms.get(channel, {}))
