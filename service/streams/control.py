@@ -128,16 +128,21 @@ class Control:
             await self._outdated.wait()
 
     async def _read_revocations(self) -> None:
-        key = self._keys.revocations()
-        reply = await self._commands.execute("ZRANGE", key, 0, -1, "WITHSCORES")
+        reply = await self._commands.execute("ZRANGE", self._keys.revocations(), 0, -1, "WITHSCORES")
         found = {user.decode(errors="replace"): int(before) for user, before in reply}
         for user, before in found.items():
             self._revoke(user, before)
+        if gone := {user: before for user, before in self._revoked.items() if user not in found}:
+            await self._keep(gone)
+
+    async def _keep(self, gone: dict[str, int]) -> None:
+        """Write down anew what Redis does not know: it was emptied, and nodes that start later must know."""
         oldest = self._now() - KEPT_REVOCATIONS * 1000
-        self._revoked = {user: before for user, before in self._revoked.items() if before >= oldest}
-        # Redis may have been emptied: nodes that start later must know, too.
-        if lost := [word for user, ms in self._revoked.items() if user not in found for word in (ms, user)]:
-            await self._commands.execute("ZADD", key, "GT", *lost)
+        for user, before in gone.items():
+            if before < oldest:
+                del self._revoked[user]
+        if kept := [word for user, before in gone.items() if before >= oldest for word in (before, user)]:
+            await self._commands.execute("ZADD", self._keys.revocations(), "GT", *kept)
 
     def _now(self) -> int:
         return int((time.time() + self._commands.clock_offset) * 1000)

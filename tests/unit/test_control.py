@@ -19,6 +19,10 @@ from service.streams.keys import Keys
 from tests.unit.fakes.clock import turns, virtual_time
 
 
+#: Ms since the epoch, far from now.
+LATER = 1 << 42
+
+
 class _Commands:
     """A Redis that knows revocations."""
 
@@ -26,11 +30,16 @@ class _Commands:
         self.revoked: dict[str, int] = {}
         self.failure: Exception | None = None
         self.reads = 0
+        self.clock_offset = 0.0
 
     async def wait_connected(self) -> None:
         """It is."""
 
     async def execute(self, *command: Any) -> Any:
+        if command[0] == "ZADD":
+            _, _, _, *kept = command
+            self.revoked |= dict(zip(kept[1::2], kept[::2], strict=True))
+            return len(kept) // 2
         assert command[0] == "ZRANGE"
         self.reads += 1
         await asyncio.sleep(0)
@@ -149,6 +158,19 @@ async def test_what_was_missed_is_read() -> None:
         assert world.commands.reads == 2
         assert world.orders.times_missed == 1
         assert world.control.revoked("ann", 1.0)
+
+
+@virtual_time
+async def test_redis_was_emptied() -> None:
+    """What still counts is written down anew for nodes that start later; what is over is forgotten."""
+    world = _World()
+    async with world.running():
+        world.hears(_revoke("ann", LATER), _revoke("bob", 1000))
+        world.control.missed()
+        await turns(20)
+        assert world.commands.revoked == {"ann": LATER}
+        assert world.control.revoked("ann", 1.0)
+        assert not world.control.revoked("bob", 1.0)
 
 
 @virtual_time
