@@ -18,7 +18,6 @@ from service.streams.control import KEPT_REVOCATIONS, Control
 from service.streams.keys import Keys
 from tests.unit.fakes.clock import turns, virtual_time
 
-
 #: Ms since the epoch, far from now.
 LATER = 1 << 42
 
