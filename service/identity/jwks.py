@@ -69,7 +69,6 @@ class Jwks:
         self._tasks = Tasks()
         self._fetch: asyncio.Task[bool] | None = None
         self._began = float("-inf")
-        self._succeeded = False
         self._log_limit = OncePer(60.0)
 
     def find(self, algorithm: str, kid: str | None) -> list[Key]:
@@ -92,14 +91,15 @@ class Jwks:
                 await asyncio.sleep(backoff.next())
 
     async def refresh(self) -> None:
-        """Fetch for a key that is not there, unless that was done moments ago.
+        """Fetch for a key that is not there.
 
         Raises:
-            ReplyError: 100, the last fetch failed: nobody can say whether the key is good.
+            ReplyError: 100, nobody can say whether the key is good: the fetch failed, or the last one was
+                moments ago, and the key may be newer.
         """
-        if self._fetch is not None or self._clock() - self._began >= REFRESH_SECONDS:
-            await self._joined_fetch()
-        if not self._succeeded:
+        if self._fetch is None and self._clock() - self._began < REFRESH_SECONDS:
+            raise internal()
+        if not await self._joined_fetch():
             raise internal()
 
     async def _joined_fetch(self) -> bool:
@@ -117,17 +117,16 @@ class Jwks:
             body = await http.ask(self._client, request, seconds=TIMEOUT_SECONDS, limit=MAX_BYTES)
             self._metrics.hook_seconds.labels("jwks").observe(time.perf_counter() - started)
             self._keys = by_algorithm(parse(body))
-            self._succeeded = True
+            return True
         except http.NoAnswer as exc:
             self._failed(exc.reason, exc.text)
         except ValueError as exc:
             self._failed("answer", str(exc))
         finally:
             self._fetch = None
-        return self._succeeded
+        return False
 
     def _failed(self, reason: str, text: str) -> None:
-        self._succeeded = False
         self._metrics.hook_failures.labels("jwks", reason).inc()
         if self._log_limit.allows(reason):
             logger.warning(
