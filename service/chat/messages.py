@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from service import channels
-from service.chat.message import Message
+from service.chat.parameters import Message
 from service.chat.room import Author, Room, Rooms, script
 from service.errors import Unavailable, limit_exceeded
 from service.metrics import Metrics

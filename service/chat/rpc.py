@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 from service.channels import Namespace
 from service.chat.chat import Chat
-from service.chat.message import choice, content, integer, line, message, message_id, user_id, user_ids
 from service.chat.moderation import Sanction
+from service.chat.parameters import choice, content, integer, line, message, message_id, user_id, user_ids
 from service.chat.room import Author, Room
 from service.errors import bad_request, not_available, permission_denied
 from service.identity.identity import Action
@@ -77,7 +77,7 @@ def _author(caller: Caller, room: Room) -> Author:
     return Author(caller.user, caller.info(room.channel), caller.moderates(room.channel))
 
 
-def _known(caller: Caller, room: Room, what: str) -> Author:
+def _mod_or_signed_in(caller: Caller, room: Room, what: str) -> Author:
     """The caller, who must have said who they are, unless nothing is closed to them anyway."""
     author = _author(caller, room)
     if not author.user and not author.moderates:
@@ -85,7 +85,7 @@ def _known(caller: Caller, room: Room, what: str) -> Author:
     return author
 
 
-def _user(caller: Caller, room: Room, what: str) -> Author:
+def _signed_in(caller: Caller, room: Room, what: str) -> Author:
     """The caller, who must be a user: what is done is kept under that name."""
     author = _author(caller, room)
     if not author.user:
@@ -109,7 +109,7 @@ async def send(chat: Chat, caller: Caller, request: Request) -> Result:
 async def edit(chat: Chat, caller: Caller, request: Request) -> Result:
     """Say something else instead."""
     room = _room(caller, request, "publish")
-    author = _known(caller, room, "edit messages")
+    author = _mod_or_signed_in(caller, room, "edit messages")
     event = await chat.messages.edit(room, author, message_id(request, "id"), content(request))
     return {"edited": event.id[0]}
 
@@ -118,7 +118,7 @@ async def edit(chat: Chat, caller: Caller, request: Request) -> Result:
 async def delete(chat: Chat, caller: Caller, request: Request) -> Result:
     """Take a message back."""
     room = _room(caller, request, "publish")
-    author = _known(caller, room, "delete messages")
+    author = _mod_or_signed_in(caller, room, "delete messages")
     reason = line(request, "reason", MAX_REASON)
     await chat.messages.delete(room, author, message_id(request, "id"), reason)
     return {}
@@ -128,7 +128,7 @@ async def delete(chat: Chat, caller: Caller, request: Request) -> Result:
 async def react(chat: Chat, caller: Caller, request: Request) -> Result:
     """Add a reaction to a message, or take it back."""
     room = _room(caller, request, "publish")
-    author = _user(caller, room, "react")
+    author = _signed_in(caller, room, "react")
     key = line(request, "key", MAX_KEY)
     if not key:
         raise bad_request("key is required")
@@ -141,7 +141,7 @@ async def react(chat: Chat, caller: Caller, request: Request) -> Result:
 async def pin(chat: Chat, caller: Caller, request: Request) -> Result:
     """Pin a message."""
     room = _room(caller, request, "publish")
-    await chat.messages.pin(room, _known(caller, room, "pin messages"), message_id(request, "id"))
+    await chat.messages.pin(room, _mod_or_signed_in(caller, room, "pin messages"), message_id(request, "id"))
     return {}
 
 
@@ -149,7 +149,9 @@ async def pin(chat: Chat, caller: Caller, request: Request) -> Result:
 async def unpin(chat: Chat, caller: Caller, request: Request) -> Result:
     """Unpin a message."""
     room = _room(caller, request, "publish")
-    await chat.messages.unpin(room, _known(caller, room, "unpin messages"), message_id(request, "id"))
+    await chat.messages.unpin(
+        room, _mod_or_signed_in(caller, room, "unpin messages"), message_id(request, "id")
+    )
     return {}
 
 
@@ -169,7 +171,7 @@ async def typing(chat: Chat, caller: Caller, request: Request) -> Result:
 async def read(chat: Chat, caller: Caller, request: Request) -> Result:
     """Tell how far the caller has read. Needs no right to write: readers read everywhere."""
     room = _room(caller, request, "history")
-    author = _user(caller, room, "keep what you have read")
+    author = _signed_in(caller, room, "keep what you have read")
     return {"id": await chat.signals.read(room, author, message_id(request, "id"))}
 
 
@@ -219,7 +221,7 @@ async def room(chat: Chat, caller: Caller, request: Request) -> Result:
 async def set_room(chat: Chat, caller: Caller, request: Request) -> Result:
     """Change the room."""
     room = _room(caller, request, "publish")
-    author = _known(caller, room, "moderate")
+    author = _mod_or_signed_in(caller, room, "moderate")
     changes: dict[str, str | int] = {}
     for name, most in (("title", MAX_TITLE), ("topic", MAX_TOPIC)):
         if request.has(name):
@@ -236,7 +238,7 @@ async def set_room(chat: Chat, caller: Caller, request: Request) -> Result:
 async def set_role(chat: Chat, caller: Caller, request: Request) -> Result:
     """Give somebody a role."""
     room = _room(caller, request, "publish")
-    author = _known(caller, room, "moderate")
+    author = _mod_or_signed_in(caller, room, "moderate")
     role = choice(request, "role", ("owner", "moderator", "member"))
     await chat.moderation.set_role(room, author, user_id(request), role)
     return {}
@@ -244,7 +246,7 @@ async def set_role(chat: Chat, caller: Caller, request: Request) -> Result:
 
 async def _sanction(chat: Chat, caller: Caller, request: Request, what: Sanction) -> Result:
     room = _room(caller, request, "publish")
-    author = _known(caller, room, "moderate")
+    author = _mod_or_signed_in(caller, room, "moderate")
     seconds = integer(request, "seconds", MAX_SANCTION)
     reason = line(request, "reason", MAX_REASON)
     until = await chat.moderation.sanction(room, author, what, user_id(request), seconds, reason)
@@ -279,7 +281,7 @@ async def unban(chat: Chat, caller: Caller, request: Request) -> Result:
 async def purge(chat: Chat, caller: Caller, request: Request) -> Result:
     """Delete all messages of somebody."""
     room = _room(caller, request, "publish")
-    author = _known(caller, room, "moderate")
+    author = _mod_or_signed_in(caller, room, "moderate")
     reason = line(request, "reason", MAX_REASON)
     return {"deleted": await chat.moderation.purge(room, author, user_id(request), reason)}
 
@@ -288,7 +290,7 @@ async def purge(chat: Chat, caller: Caller, request: Request) -> Result:
 async def banned(chat: Chat, caller: Caller, request: Request) -> Result:
     """Who is banned."""
     room = _room(caller, request, "history")
-    author = _known(caller, room, "moderate")
+    author = _mod_or_signed_in(caller, room, "moderate")
     limit = integer(request, "limit", MAX_LISTED, least=1, default=100)
     found = await chat.moderation.banned(room, author, limit)
     return {"banned": [{"user": user, "until": until} for user, until in found.items()]}
@@ -298,7 +300,7 @@ async def banned(chat: Chat, caller: Caller, request: Request) -> Result:
 async def audit(chat: Chat, caller: Caller, request: Request) -> Result:
     """What moderators have done."""
     room = _room(caller, request, "history")
-    author = _known(caller, room, "moderate")
+    author = _mod_or_signed_in(caller, room, "moderate")
     limit = integer(request, "limit", MAX_LISTED, least=1, default=100)
     before = message_id(request, "before") if request.text("before") else ""
     return {"acts": await chat.moderation.audit(room, author, limit, before)}

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from service.metrics import Metrics
 from service.sections import Limits
-from service.session.limits import TokenBucket
+from service.session.token_bucket import TokenBucket
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import orjson
 
 from service.channels import Namespace
 from service.chat import rpc as chat
-from service.chat.message import content, message_id
+from service.chat.parameters import content, message_id
 from service.errors import (
     bad_request,
     limit_exceeded,
@@ -17,7 +17,7 @@ from service.errors import (
     unrecoverable_position,
 )
 from service.request import Request
-from service.session.client import Answer, Caller, Result, Session
+from service.session.caller import Answer, Caller, Result, Session
 from service.session.connecting import connect, refresh
 from service.session.context import Context
 from service.session.joining import Position

@@ -22,7 +22,7 @@ from service.identity.identity import ANONYMOUS, Identity, ServerSubscription
 from service.identity.permissions import moderates
 from service.identity.tokens import TokenExpired, TokenRefused
 from service.request import Request
-from service.session.client import Answer, Result, Session
+from service.session.caller import Answer, Result, Session
 from service.session.context import Context
 from service.session.joining import Position, Wish, join
 from service.session.subscribing import Subscription, begin, bounds, from_memory, held, position_of, ttl

@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from typing import Protocol
 
 from service.errors import ReplyError
-from service.session.client import Result
+from service.session.caller import Result
 from service.session.protocol import Command
 
 Work = Coroutine[None, None, Result]

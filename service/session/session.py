@@ -39,12 +39,12 @@ from service.hub.hub import Channel
 from service.hub.outbox import Outbox
 from service.identity.identity import ANONYMOUS
 from service.session import commands, protocol
-from service.session.client import Result
+from service.session.caller import Result
 from service.session.context import GONE, Context, Detail, Transport
 from service.session.lanes import CONNECT_LANE, Lanes, lane_of
-from service.session.limits import TokenBucket
 from service.session.protocol import Command, ProtocolViolation
 from service.session.state import State
+from service.session.token_bucket import TokenBucket
 
 logger = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from service.identity.identity import Grant, Override
 from service.identity.permissions import moderates, permitted, refusal
 from service.identity.tokens import TokenExpired, TokenRefused
 from service.request import Request
-from service.session.client import Answer, Caller, Result, Session, client_info
+from service.session.caller import Answer, Caller, Result, Session, client_info
 from service.session.context import Context, Detail
 from service.session.joining import Bounds, Found, Joined, Need, Position, Wish, attempt, join
 from service.session.protocol import json_list

@@ -1,6 +1,6 @@
-"""session.limits: a burst at once, then no more than the rate."""
+"""session.token_bucket: a burst at once, then no more than the rate."""
 
-from service.session.limits import TokenBucket
+from service.session.token_bucket import TokenBucket
 
 
 def _taken(bucket: TokenBucket, count: int, now: float) -> int:

@@ -1,4 +1,4 @@
-"""What a client may say: messages, and the values of chat commands, checked."""
+"""The parameters of chat commands, messages among them: what clients may say, checked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rates."""
+"""A rate that allows bursts."""
 
 from __future__ import annotations
 
