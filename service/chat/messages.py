@@ -117,7 +117,7 @@ class Messages:
             self._metrics.chat_duplicates.inc()
         else:
             self._metrics.publish_seconds.observe(time.perf_counter() - started)
-            self._metrics.published.labels(channels.label(room.channel)).inc()
+            self._metrics.published[channels.label(room.channel)].inc()
         return Sent(parse_id(entry_id), duplicate)
 
     async def _send_again(self, keys: list[str], arguments: list[Argument]) -> list[Any]:

@@ -58,7 +58,7 @@ def _method(handler: Handler) -> Handler:
 
     async def counted(chat: Chat, caller: Caller, request: Request) -> Result:
         result = await handler(chat, caller, request)
-        chat.metrics.chat_commands.labels(name).inc()
+        chat.metrics.chat_commands[name].inc()
         return result
 
     METHODS[f"chat.{name}"] = counted

@@ -367,7 +367,7 @@ class Hub:
 
     def _count(self, channel: Channel, publications: list[Publication], count: int, size: int) -> None:
         metrics = self._metrics
-        metrics.deliveries.labels(channel.label).inc(count * len(publications))
+        metrics.deliveries[channel.label].inc(count * len(publications))
         metrics.delivered_bytes.inc(size)
         lateness = self._redis_time() - publications[-1].id[0] / 1000
         metrics.delivery_latency.observe(max(0.0, lateness))

@@ -69,7 +69,10 @@ class Caller(NamedTuple):
         Raises:
             ReplyError: 102 no such namespace, 103 not allowed.
         """
-        namespace = self.context.settings.namespace_of(channel)
+        subscribed = self.session.subscriptions.get(channel)
+        namespace = (
+            self.context.settings.namespace_of(channel) if subscribed is None else subscribed.namespace
+        )
         if namespace is None:
             raise unknown_channel()
         if not self._permitted(namespace, channel, action):

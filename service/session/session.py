@@ -138,7 +138,7 @@ class Session:
             return
         if command is None:  # a pong
             return
-        self._context.metrics.commands.labels(command.method).inc()
+        self._context.metrics.commands[command.method].inc()
         self.dispatch(command)
 
     def dispatch(self, command: Command) -> None:

@@ -175,7 +175,7 @@ class Commands:
         for command, reply in zip(commands, replies, strict=True):
             self._note(command, reply)
         name = str(commands[0][0]).lower()
-        self._metrics.redis_seconds.labels(name).observe(time.perf_counter() - started)
+        self._metrics.redis_seconds[name].observe(time.perf_counter() - started)
         return replies
 
     async def execute(self, *command: Argument) -> Reply:

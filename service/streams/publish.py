@@ -45,5 +45,5 @@ class Publisher:
         started = time.perf_counter()
         entry_id = parse_id(await self._commands.execute(*command))
         self._metrics.publish_seconds.observe(time.perf_counter() - started)
-        self._metrics.published.labels(channels.label(channel)).inc()
+        self._metrics.published[channels.label(channel)].inc()
         return entry_id

@@ -348,7 +348,7 @@ class Tail:
         if followed.cursor == ZERO:
             followed.refresh_epoch = True  # it expires while there is no stream; now there is one
         cursor = followed.moved(raw)
-        self._metrics.entries.labels(followed.label).inc(len(raw))
+        self._metrics.entries[followed.label].inc(len(raw))
         publications = [publication for publication in decoded if publication is not None]
         self._sink.deliver(followed.channel, publications, cursor)
 

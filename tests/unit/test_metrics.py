@@ -36,7 +36,7 @@ def test_labels_are_bounded() -> None:
 def test_each_node_has_its_own() -> None:
     """Two in one process do not count for each other."""
     one, other = Metrics(), Metrics()
-    one.published.labels("chat").inc()
+    one.published["chat"].inc()
     assert one.registry.get_sample_value("streamgate_published_total", {"namespace": "chat"}) == 1
     assert other.registry.get_sample_value("streamgate_published_total", {"namespace": "chat"}) is None
 
