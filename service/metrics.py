@@ -31,10 +31,10 @@ class Children(dict[str, M], Generic[M]):
     """A metric's children by the value of its one label, for hot paths: `labels` takes as long as `inc`."""
 
     def __init__(self, metric: M) -> None:
-        self._metric: M = metric
+        self.metric: M = metric
 
     def __missing__(self, value: str) -> M:
-        child: M = self._metric.labels(value)
+        child: M = self.metric.labels(value)
         self[value] = child
         return child
 

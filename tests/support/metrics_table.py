@@ -8,14 +8,15 @@ from typing import cast
 from prometheus_client import Counter
 from prometheus_client.metrics import MetricWrapperBase
 
-from service.metrics import Metrics
+from service.metrics import Children, Metrics
 
 
 def render() -> str:
     """A line of a Markdown table for each instrument."""
     instruments = vars(Metrics()).values()
     lines = ["| metric | type | labels | meaning |", "| --- | --- | --- | --- |"]
-    for found in instruments:
+    for instrument in instruments:
+        found = instrument.metric if isinstance(instrument, Children) else instrument
         if isinstance(found, MetricWrapperBase):
             name = found._name + ("_total" if isinstance(found, Counter) else "")
             labels = ", ".join(f"`{label}`" for label in cast(tuple[str, ...], found._labelnames))
