@@ -19,6 +19,7 @@ from centrifuge import (
 )
 from redis.asyncio import Redis
 
+from tests.sdk.python import connected
 from tests.support.checker import Given, add, add_many, check, entries
 from tests.support.node import NodeProcess
 from tests.support.proxy import Proxy
@@ -64,12 +65,9 @@ async def _following(url: str, channel: str) -> AsyncIterator[tuple[Client, Subs
     application = Application()
     client = Client(url, min_reconnect_delay=0.02, max_reconnect_delay=0.2)
     subscription = client.new_subscription(channel, events=application)
-    await client.connect()
-    await subscription.subscribe()
-    try:
+    async with connected(client):
+        await subscription.subscribe()
         yield client, subscription, application
-    finally:
-        await client.disconnect()
 
 
 async def test_connect_subscribe_publish(node: NodeProcess, redis: Redis, name: Name) -> None:

@@ -11,6 +11,7 @@ import pytest
 from centrifuge import Client, ClientEventHandler, ReplyError, SubscriptionEventHandler
 from redis.asyncio import Redis
 
+from tests.sdk.python import connected
 from tests.support import api
 from tests.support.checker import Given, add, add_many, check, entries
 from tests.support.node import NodeProcess
@@ -59,16 +60,9 @@ class Application(ClientEventHandler, SubscriptionEventHandler):  # type: ignore
 
 @asynccontextmanager
 async def _client(url: str, application: Application, **options: Any) -> AsyncIterator[Client]:
-    before = asyncio.all_tasks()
     client = Client(url, events=application, min_reconnect_delay=0.02, max_reconnect_delay=0.2, **options)
-    await client.connect()
-    try:
+    async with connected(client):
         yield client
-    finally:
-        await client.disconnect()
-        # The SDK closes its connections in tasks of their own, which must not outlive the event loop.
-        if closing := asyncio.all_tasks() - before:
-            await asyncio.wait(closing, timeout=DEADLINE)
 
 
 class Tokens:

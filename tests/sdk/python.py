@@ -1,0 +1,27 @@
+"""The Python SDK in a test's own event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from centrifuge import Client
+
+from tests.support.waiting import DEADLINE
+
+
+@asynccontextmanager
+async def connected(client: Client) -> AsyncIterator[Client]:
+    """Connect; at the end disconnect, and wait until nothing of the client is left.
+
+    The SDK closes its connections in tasks of their own, which must not outlive the event loop.
+    """
+    before = asyncio.all_tasks()
+    await client.connect()
+    try:
+        yield client
+    finally:
+        await client.disconnect()
+        if closing := asyncio.all_tasks() - before:
+            await asyncio.wait(closing, timeout=DEADLINE)
