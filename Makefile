@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo run test check fmt chaos fuzz bench clean
+.PHONY: help setup demo run test check fmt proto chaos fuzz bench clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -39,6 +39,9 @@ check: setup ## format, lint, types, imports
 fmt: setup ## format and fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+proto: setup ## the Protobuf messages, after a change of service/wire/client.proto
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. service/wire/client.proto
 
 chaos: setup ## long seeded fault runs
 	STREAMGATE_TEST_SEEDS=all $(BIN)/pytest -n auto -m chaos

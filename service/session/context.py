@@ -17,6 +17,7 @@ from service.identity.tokens import TokenVerifier
 from service.metrics import Metrics
 from service.session.admission import Admission
 from service.session.bans import Bans
+from service.session.codec import Codec
 from service.session.users import Users
 from service.session.wheel import Wheel
 from service.streams.control import Control
@@ -80,6 +81,8 @@ class Transport(Protocol):
 
     #: How publications are encoded.
     format: WireFormat
+    #: The format of all other messages.
+    codec: Codec
 
     @property
     def transmit(self) -> Callable[[bytes], int]:
@@ -111,6 +114,7 @@ class _Gone:
     """Where a connection was."""
 
     format: WireFormat
+    codec: Codec
 
     def transmit(self, data: bytes) -> int:
         """Nobody is there."""

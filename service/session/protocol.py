@@ -1,4 +1,4 @@
-"""The client protocol's commands and replies, in JSON (docs/protocol.md)."""
+"""The client protocol's commands, and how they and the replies are written in JSON (docs/protocol.md)."""
 
 from __future__ import annotations
 
@@ -133,6 +133,6 @@ def encode_unsubscribe(channel: str, code: int, reason: str) -> bytes:
     return orjson.dumps({"push": {"channel": channel, "unsubscribe": {"code": code, "reason": reason}}})
 
 
-def json_list(items: list[bytes]) -> orjson.Fragment:
-    """Already encoded items as a JSON list."""
-    return orjson.Fragment(b"[" + b",".join(items) + b"]")
+def json_list(items: list[bytes]) -> list[orjson.Fragment]:
+    """A list of items that are encoded already."""
+    return [orjson.Fragment(item) for item in items]

@@ -38,7 +38,7 @@ from service.errors import (
 from service.hub.hub import Channel
 from service.hub.outbox import Outbox
 from service.identity.identity import ANONYMOUS
-from service.session import commands, protocol
+from service.session import commands
 from service.session.caller import Result
 from service.session.context import GONE, Context, Detail, Transport
 from service.session.lanes import CONNECT_LANE, Lanes, lane_of
@@ -110,16 +110,23 @@ class Session:
     # What comes in
 
     def receive(self, message: bytes) -> None:
-        """A message of the client: commands, one a line."""
+        """A message of the client: commands, as the codec has them in it."""
         if self.state is State.PINGED:
             self.state = State.CONNECTED
             self._act_in(self._context.settings.client.ping_seconds)
-        for line in message.removesuffix(b"\n").split(b"\n"):
-            # An empty one costs as much: else a flood of them would cost nothing.
-            if self.state >= State.CLOSING or not self.spend():
-                return
-            if line and not line.isspace():
-                self._receive_line(line)
+        codec, counts = self._transport.codec, self._context.metrics.commands
+        try:
+            for item in codec.split(message):
+                # An empty one costs as much: else a flood of them would cost nothing.
+                if self.state >= State.CLOSING or not self.spend():
+                    return
+                command = codec.decode(item)
+                if command is not None:  # else a pong
+                    counts[command.method].inc()
+                    self.dispatch(command)
+        except ProtocolViolation as exc:
+            logger.debug("session %s: %s", self.id, exc)
+            self.close(BAD_REQUEST)
 
     def spend(self) -> bool:
         """Account for one thing the client asks for; False once it has been closed for asking too much."""
@@ -128,18 +135,6 @@ class Session:
             return True
         self.close(TOO_MANY_ERRORS)
         return False
-
-    def _receive_line(self, line: bytes) -> None:
-        try:
-            command = protocol.decode(line)
-        except ProtocolViolation as exc:
-            logger.debug("session %s: %s", self.id, exc)
-            self.close(BAD_REQUEST)
-            return
-        if command is None:  # a pong
-            return
-        self._context.metrics.commands[command.method].inc()
-        self.dispatch(command)
 
     def dispatch(self, command: Command) -> None:
         """Run a command, or have it wait for those before it."""
@@ -196,7 +191,7 @@ class Session:
         """Answer a command."""
         if self.state >= State.CLOSING or not command.answered:
             return
-        self.send(protocol.encode_reply(command, result))
+        self.send(self._transport.codec.encode_reply(command, result))
         if command.method == "connect":
             self._connected()
 
@@ -223,7 +218,7 @@ class Session:
         if command.method == "connect" and command.error is None:  # else it was none
             self.state = State.REFUSED
         if command.answered:
-            self.send(protocol.encode_error(command, error))
+            self.send(self._transport.codec.encode_error(command, error))
         if error.code in _LIMITS and not self._spend_refusal():
             self.close(TOO_MANY_ERRORS)
 
@@ -272,7 +267,7 @@ class Session:
         """End a subscription by the server's will."""
         if channel in self.subscriptions:
             self.leave(channel)
-            self.send(protocol.encode_unsubscribe(channel, *why))
+            self.send(self._transport.codec.encode_unsubscribe(channel, *why))
 
     # Time
 
@@ -301,7 +296,7 @@ class Session:
             self.close(NO_PONG)
         else:
             self.state = State.PINGED
-            self.send(b"{}")
+            self.send(self._transport.codec.ping)
             self._act_in(self._context.settings.client.pong_seconds)
 
     def _act_in(self, seconds: float) -> None:

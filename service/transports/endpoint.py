@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import cast
 from urllib.parse import urlsplit
 
+from starlette.datastructures import QueryParams
 from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocket
 
@@ -15,12 +16,31 @@ from service.session.context import Context
 from service.streams.quiet import OncePer
 from service.transports.handshake import DETACH
 from service.transports.parsers import Parsers
+from service.transports.protobuf_websocket import ProtobufConnection
 from service.transports.websocket import WebSocketConnection
 
 logger = logging.getLogger(__name__)
 
-#: What the JSON protocol calls itself; asked for by few clients.
-JSON_SUBPROTOCOL = "centrifuge-json"
+#: What the formats of the protocol call themselves. Few clients that speak JSON ask for it by name.
+SUBPROTOCOLS: dict[str, type[WebSocketConnection]] = {
+    "centrifuge-json": WebSocketConnection,
+    "centrifuge-protobuf": ProtobufConnection,
+}
+
+
+def spoken(asked: Sequence[str], query: QueryParams) -> tuple[type[WebSocketConnection], str | None]:
+    """What is spoken with a client, and the subprotocol that it is told.
+
+    Args:
+        asked: subprotocols, the one it likes best first.
+    """
+    if "protobuf" in (query.get("format"), query.get("cf_protocol")):
+        known = [name for name in asked if SUBPROTOCOLS.get(name) is ProtobufConnection]
+        return ProtobufConnection, next(iter(known), None)
+    for name in asked:
+        if name in SUBPROTOCOLS:
+            return SUBPROTOCOLS[name], name
+    return WebSocketConnection, None
 
 
 def origin_allowed(origin: str | None, host: str | None, allowed: tuple[str, ...]) -> bool:
@@ -46,9 +66,6 @@ def websocket_endpoint(context: Context) -> Callable[[WebSocket], Awaitable[None
 
     parsers = Parsers(context.settings.limits.message_bytes)
 
-    def take_over(transport: asyncio.Transport) -> WebSocketConnection:
-        return WebSocketConnection(context, parsers, transport)
-
     log_limit = OncePer(60.0)
 
     async def endpoint(websocket: WebSocket) -> None:
@@ -62,7 +79,11 @@ def websocket_endpoint(context: Context) -> Callable[[WebSocket], Awaitable[None
                 )
             await websocket.send_denial_response(PlainTextResponse("this origin may not connect\n", 403))
             return
-        subprotocol = JSON_SUBPROTOCOL if JSON_SUBPROTOCOL in websocket.scope["subprotocols"] else None
+        kind, subprotocol = spoken(websocket.scope["subprotocols"], websocket.query_params)
+
+        def take_over(transport: asyncio.Transport) -> WebSocketConnection:
+            return kind(context, parsers, transport)
+
         detach = cast(Callable[..., None], websocket.scope["extensions"][DETACH])
         detach(take_over, subprotocol)
 

@@ -20,6 +20,7 @@ from websockets.frames import Frame, Opcode
 
 from service.errors import INAPPROPRIATE_PROTOCOL, SERVER_ERROR, SHUTDOWN, Disconnect
 from service.hub.publication import WireFormat
+from service.session.codec import JSON, Codec
 from service.session.context import Context
 from service.session.session import Session
 from service.session.state import State
@@ -54,10 +55,16 @@ MAX_AFTER_CLOSE = 2048
 
 
 class WebSocketConnection(asyncio.Protocol):
-    """One client's connection, after the handshake. Made by the endpoint's call of `streamgate.detach`."""
+    """One client's connection, after the handshake. Made by the endpoint's call of `streamgate.detach`.
+
+    It speaks JSON; `protobuf_websocket.ProtobufConnection` is the other one.
+    """
 
     name: ClassVar = "websocket"
     format: WireFormat = JSON_WEBSOCKET
+    codec: Codec = JSON
+    #: Whether messages are text.
+    text: ClassVar = True
 
     __slots__ = (
         "_after_close",
@@ -289,14 +296,15 @@ class WebSocketConnection(asyncio.Protocol):
                         self._session.outbox.send(data)
 
     def _handle_message(self, parser: Parser, message: bytes) -> None:
-        if not self._text:
+        if self._text is not self.text:
             self._session.close(INAPPROPRIATE_PROTOCOL)
             return
-        try:
-            message.decode()
-        except UnicodeDecodeError as exc:
-            parser.fail(1007, f"{exc.reason} at position {exc.start}")
-            return
+        if self._text:
+            try:
+                message.decode()
+            except UnicodeDecodeError as exc:
+                parser.fail(1007, f"{exc.reason} at position {exc.start}")
+                return
         self._session.receive(message)
 
     def _end_of_parsing(self, parser: Parser) -> None:

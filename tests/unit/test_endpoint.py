@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any, cast
 
 import pytest
+from starlette.datastructures import QueryParams
 from starlette.websockets import WebSocket
 
 from service.config import Settings
 from service.sections import ServerSettings
-from service.transports.endpoint import origin_allowed, websocket_endpoint
+from service.transports.endpoint import origin_allowed, spoken, websocket_endpoint
 from service.transports.handshake import DETACH
+from service.transports.protobuf_websocket import ProtobufConnection
+from service.transports.websocket import WebSocketConnection
 from tests.unit.fakes.session import World
 
 
@@ -48,13 +51,14 @@ def test_origin_allowed(origin: str | None, host: str | None, allowed: tuple[str
 class _Handshake:
     """Calls the endpoint as Starlette does."""
 
-    def __init__(self, headers: dict[str, str], subprotocols: list[str]) -> None:
+    def __init__(self, headers: dict[str, str], subprotocols: list[str], query: str = "") -> None:
         self.sent: list[Any] = []
         self.detached: list[str | None] = []
         self.scope = {
             "type": "websocket",
             "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
             "subprotocols": subprotocols,
+            "query_string": query.encode(),
             "extensions": {DETACH: self._detach, "websocket.http.response": {}},
         }
 
@@ -77,6 +81,7 @@ class _Handshake:
         ([""], None),
         (["centrifuge-json"], "centrifuge-json"),
         (["other", "centrifuge-json"], "centrifuge-json"),
+        (["centrifuge-protobuf"], "centrifuge-protobuf"),
         (["other"], None),
     ],
 )
@@ -86,6 +91,26 @@ async def test_the_subprotocol(asked: list[str], told: str | None) -> None:
     await handshake.run(World())
     assert handshake.detached == [told]
     assert handshake.sent == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "query", "kind", "told"),
+    [
+        ([], "", WebSocketConnection, None),
+        (["centrifuge-json"], "format=json", WebSocketConnection, "centrifuge-json"),
+        (["centrifuge-protobuf"], "", ProtobufConnection, "centrifuge-protobuf"),
+        (["centrifuge-protobuf", "centrifuge-json"], "", ProtobufConnection, "centrifuge-protobuf"),
+        (["centrifuge-json", "centrifuge-protobuf"], "", WebSocketConnection, "centrifuge-json"),
+        ([], "format=protobuf", ProtobufConnection, None),
+        ([], "cf_protocol=protobuf", ProtobufConnection, None),
+        (["centrifuge-protobuf"], "cf_protocol=protobuf", ProtobufConnection, "centrifuge-protobuf"),
+        (["centrifuge-json"], "format=protobuf", ProtobufConnection, None),
+        ([], "format=xml", WebSocketConnection, None),
+    ],
+)
+def test_the_format(asked: list[str], query: str, kind: type, told: str | None) -> None:
+    """The address decides, then the first subprotocol that is known; else it is JSON."""
+    assert spoken(asked, QueryParams(query)) == (kind, told)
 
 
 async def test_another_sites_page_is_refused() -> None:

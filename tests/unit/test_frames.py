@@ -1,9 +1,9 @@
-"""transports.frames: a server's text frames, with the shortest length that fits."""
+"""transports.frames: a server's frames, with the shortest length that fits."""
 
 import pytest
 
-from service.transports.frames import text_frame
-from tests.unit.fakes.frames import TEXT, server_frames
+from service.transports.frames import binary_frame, text_frame
+from tests.unit.fakes.frames import BINARY, TEXT, server_frames
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,8 @@ def test_text_frame(size: int, head: bytes) -> None:
     frame = text_frame(payload)
     assert frame == head + payload
     assert server_frames(frame) == [(TEXT, payload)]
+
+
+def test_binary_frame() -> None:
+    """The same, but for the opcode."""
+    assert server_frames(binary_frame(b"\xff\0")) == [(BINARY, b"\xff\0")]

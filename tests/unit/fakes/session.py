@@ -16,6 +16,7 @@ from service.identity.hooks import Hooks
 from service.identity.tokens import TokenVerifier
 from service.session.admission import Admission
 from service.session.bans import Bans
+from service.session.codec import JSON, Codec
 from service.session.context import Context
 from service.session.session import Session
 from service.session.users import Users
@@ -31,6 +32,7 @@ class FakeTransport:
 
     def __init__(self) -> None:
         self.format: WireFormat = LINES
+        self.codec: Codec = JSON
         self.written: list[bytes] = []
         self.closed: list[Disconnect] = []
         self.aborted = 0

@@ -94,9 +94,11 @@ class FakeSocketTransport:
 class RawClient:
     """A connection of the server, and a client that sends it bytes."""
 
+    kind = WebSocketConnection
+
     def __init__(self, world: World, parsers: Parsers, *, connected: bool = True) -> None:
         self.transport = FakeSocketTransport()
-        self.connection = WebSocketConnection(world.context, parsers, cast(asyncio.Transport, self.transport))
+        self.connection = self.kind(world.context, parsers, cast(asyncio.Transport, self.transport))
         self.transport.protocol = self.connection
         self.connections: set[Any] = {self.connection}
         self.connection.attached(self.connections, b"")
