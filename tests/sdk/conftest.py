@@ -63,16 +63,22 @@ def js_driver() -> list[str]:
     return [node, str(_JS / "driver.mjs")]
 
 
-@pytest_asyncio.fixture
-async def sdk(js_driver: list[str]) -> AsyncIterator[Sdk]:
+@pytest_asyncio.fixture(params=["json", "protobuf"])
+async def sdk(js_driver: list[str], request: pytest.FixtureRequest) -> AsyncIterator[Sdk]:
     process = await asyncio.create_subprocess_exec(
-        *js_driver, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        *js_driver, request.param, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
     try:
         yield Sdk(process)
     finally:
         process.kill()
         await process.communicate()  # also closes the pipes
+
+
+@pytest.fixture(params=[False, True], ids=["json", "protobuf"])
+def protobuf(request: pytest.FixtureRequest) -> bool:
+    """Which format the Python SDK speaks."""
+    return bool(request.param)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

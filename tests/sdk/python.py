@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from centrifuge import Client
 
 from tests.support.waiting import DEADLINE
+
+
+def read(data: Any) -> Any:
+    """A payload as the SDK gives it to the application: in Protobuf it is bytes, here of JSON."""
+    return json.loads(data) if isinstance(data, bytes) else data
+
+
+def payload(data: Any, protobuf: bool) -> Any:
+    """A payload as the SDK takes it."""
+    return json.dumps(data).encode() if protobuf else data
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ import pytest
 from centrifuge import Client, ClientEventHandler, ReplyError, SubscriptionEventHandler
 from redis.asyncio import Redis
 
-from tests.sdk.python import connected
+from tests.sdk.python import connected, payload, read
 from tests.support import api
 from tests.support.checker import Given, add, add_many, check, entries
 from tests.support.node import NodeProcess
@@ -38,7 +38,7 @@ class Application(ClientEventHandler, SubscriptionEventHandler):  # type: ignore
     def _heard(self, name: str) -> Callable[[Any], Awaitable[None]]:
         async def heard(ctx: Any) -> None:
             if name == "on_publication":
-                given = Given(ctx.pub.offset, ctx.pub.data)
+                given = Given(ctx.pub.offset, read(ctx.pub.data))
                 self.received.setdefault(getattr(ctx, "channel", ""), []).append(given)
             self.events.put_nowait((name.removeprefix("on_"), ctx))
 
@@ -55,7 +55,7 @@ class Application(ClientEventHandler, SubscriptionEventHandler):  # type: ignore
 
     async def until_data(self, data: Any) -> None:
         """A publication with this data."""
-        await self.until("publication", lambda ctx: bool(ctx.pub.data == data))
+        await self.until("publication", lambda ctx: bool(read(ctx.pub.data) == data))
 
 
 @asynccontextmanager
@@ -84,10 +84,12 @@ class Tokens:
             await self._changed.wait_for(lambda: self.asked >= times)
 
 
-async def test_tokens_are_asked_for_before_they_end(gate: NodeProcess, redis: Redis, name: Name) -> None:
+async def test_tokens_are_asked_for_before_they_end(
+    gate: NodeProcess, redis: Redis, name: Name, protobuf: bool
+) -> None:
     user, channel, application = someone(), name("log"), Application()
     tokens = Tokens(*[lambda: token(user, exp=from_now(1.5))] * 3, lambda: token(user))
-    async with _client(gate.url, application, get_token=tokens) as client:
+    async with _client(gate.url, application, use_protobuf=protobuf, get_token=tokens) as client:
         subscription = client.new_subscription(channel, events=application)
         await subscription.subscribe()
         await tokens.were_asked(4)
@@ -97,27 +99,27 @@ async def test_tokens_are_asked_for_before_they_end(gate: NodeProcess, redis: Re
         assert "disconnected" not in application.past
 
 
-async def test_a_token_that_is_no_good(gate: NodeProcess) -> None:
+async def test_a_token_that_is_no_good(gate: NodeProcess, protobuf: bool) -> None:
     application = Application()
-    async with _client(gate.url, application, token="no token"):
+    async with _client(gate.url, application, use_protobuf=protobuf, token="no token"):
         assert (await application.until("disconnected")).code == 3500
 
 
-async def test_an_expired_token_is_replaced(gate: NodeProcess) -> None:
+async def test_an_expired_token_is_replaced(gate: NodeProcess, protobuf: bool) -> None:
     user, application = someone(), Application()
     tokens = Tokens(lambda: token(user))
     old = token(user, exp=from_now(-60))
-    async with _client(gate.url, application, token=old, get_token=tokens):
+    async with _client(gate.url, application, use_protobuf=protobuf, token=old, get_token=tokens):
         await application.until("connected")
         assert tokens.asked == 1
 
 
-async def test_subscription_tokens(gate: NodeProcess, redis: Redis, name: Name) -> None:
+async def test_subscription_tokens(gate: NodeProcess, redis: Redis, name: Name, protobuf: bool) -> None:
     user, channel, application = someone(), name("token"), Application()
     tokens = Tokens(
         *[lambda: token(user, channel=channel, exp=from_now(1.5))] * 2, lambda: token(user, channel=channel)
     )
-    async with _client(gate.url, application, token=token(user)) as client:
+    async with _client(gate.url, application, use_protobuf=protobuf, token=token(user)) as client:
         subscription = client.new_subscription(channel, events=application, get_token=tokens)
         await subscription.subscribe()
         await tokens.were_asked(3)
@@ -126,7 +128,7 @@ async def test_subscription_tokens(gate: NodeProcess, redis: Redis, name: Name) 
         assert "unsubscribed" not in application.past
 
 
-async def test_server_side_subscriptions(gate: NodeProcess, redis: Redis, name: Name) -> None:
+async def test_server_side_subscriptions(gate: NodeProcess, redis: Redis, name: Name, protobuf: bool) -> None:
     """Made by the token, recovered over cuts."""
     user, channel, application = someone(), name("token"), Application()
 
@@ -135,7 +137,9 @@ async def test_server_side_subscriptions(gate: NodeProcess, redis: Redis, name: 
 
     async with (
         Proxy(gate.port) as proxy,
-        _client(gate.url_at(proxy.port), application, token=token(user, channels=[channel])),
+        _client(
+            gate.url_at(proxy.port), application, use_protobuf=protobuf, token=token(user, channels=[channel])
+        ),
     ):
         await subscribed()
         for number in range(3):
@@ -151,17 +155,19 @@ async def test_server_side_subscriptions(gate: NodeProcess, redis: Redis, name: 
         check(application.received[channel], await entries(redis, channel))
 
 
-async def test_presence_and_joins(gate: NodeProcess, name: Name) -> None:
+async def test_presence_and_joins(gate: NodeProcess, name: Name, protobuf: bool) -> None:
     user, channel, application = someone(), name("open"), Application()
     async with (
-        _client(gate.url, application, token=token(user, info={"name": "Ann"})) as client,
+        _client(
+            gate.url, application, use_protobuf=protobuf, token=token(user, info={"name": "Ann"})
+        ) as client,
         signed_in(gate.url, user) as desk,
         open_client(gate.url) as guest,
     ):
         subscription = client.new_subscription(channel, events=application, join_leave=True)
         await subscription.subscribe()
         own = (await application.until("join")).info
-        assert (own.user, own.conn_info) == (user, {"name": "Ann"})
+        assert (own.user, read(own.conn_info)) == (user, {"name": "Ann"})
         await desk.subscribe(channel)
         await guest.subscribe(channel)
         assert (await application.until("join")).info.client == guest.hello["client"]
@@ -173,23 +179,23 @@ async def test_presence_and_joins(gate: NodeProcess, name: Name) -> None:
         assert (await application.until("leave")).info.client == guest.hello["client"]
 
 
-async def test_rpc(gate: NodeProcess, name: Name) -> None:
+async def test_rpc(gate: NodeProcess, name: Name, protobuf: bool) -> None:
     user, channel, application = someone(), name("room"), Application()
-    async with _client(gate.url, application, token=token(user)) as client:
+    async with _client(gate.url, application, use_protobuf=protobuf, token=token(user)) as client:
         subscription = client.new_subscription(channel, events=application)
         await subscription.subscribe()
-        sent = await client.rpc("chat.send", {"channel": channel, "text": "hello"})
-        assert (await application.until("publication")).pub.data["text"] == "hello"
-        page = await client.rpc("chat.history", {"channel": channel})
-        assert [message["id"] for message in page.data["messages"]] == [sent.data["id"]]
+        sent = await client.rpc("chat.send", payload({"channel": channel, "text": "hello"}, protobuf))
+        assert read((await application.until("publication")).pub.data)["text"] == "hello"
+        page = await client.rpc("chat.history", payload({"channel": channel}, protobuf))
+        assert [message["id"] for message in read(page.data)["messages"]] == [read(sent.data)["id"]]
         with pytest.raises(ReplyError) as refused:
-            await client.rpc("chat.ban", {"channel": channel, "user": "bob"})
+            await client.rpc("chat.ban", payload({"channel": channel, "user": "bob"}, protobuf))
         assert refused.value.code == 103
 
 
-async def test_revoked(gate: NodeProcess, name: Name) -> None:
+async def test_revoked(gate: NodeProcess, name: Name, protobuf: bool) -> None:
     user, channel, application = someone(), name("log"), Application()
-    async with _client(gate.url, application, token=token(user)) as client:
+    async with _client(gate.url, application, use_protobuf=protobuf, token=token(user)) as client:
         subscription = client.new_subscription(channel, events=application)
         await subscription.subscribe()
         await application.until("subscribed", lambda ctx: bool(ctx.channel == channel))

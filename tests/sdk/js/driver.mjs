@@ -1,7 +1,13 @@
-// Drives the official SDK by lines of JSON: commands on stdin, events on stdout.
+// Drives the official SDK by lines of JSON: commands on stdin, events on stdout. `json` or `protobuf` is the
+// argument: the build of the SDK. In Protobuf payloads are bytes to the application; here, of JSON.
 import { createInterface } from "node:readline";
-import { Centrifuge } from "centrifuge";
 import WebSocket from "ws";
+
+const binary = process.argv[2] === "protobuf";
+const { Centrifuge } = await import(binary ? "centrifuge/build/protobuf" : "centrifuge");
+const write = (data) => (binary ? new TextEncoder().encode(JSON.stringify(data)) : data);
+const read = (data) => (binary && data?.length ? JSON.parse(new TextDecoder().decode(data)) : data);
+const readInfo = (info) => ({ ...info, connInfo: read(info.connInfo), chanInfo: read(info.chanInfo) });
 
 const tell = (event) => process.stdout.write(JSON.stringify(event) + "\n");
 
@@ -27,21 +33,21 @@ const commands = {
       ...withTokens(options),
     });
     client.on("connected", (context) =>
-      tell({ event: "connected", client: context.client, data: context.data }),
+      tell({ event: "connected", client: context.client, data: read(context.data) }),
     );
     // Of server-side subscriptions.
     client.on("subscribed", (context) =>
       tell({
         event: "server subscribed",
         channel: context.channel,
-        data: context.data,
+        data: read(context.data),
         wasRecovering: context.wasRecovering,
         recovered: context.recovered,
       }),
     );
     client.on("unsubscribed", (context) => tell({ event: "server unsubscribed", channel: context.channel }));
     client.on("publication", (context) =>
-      tell({ event: "publication", channel: context.channel, offset: context.offset, data: context.data }),
+      tell({ event: "publication", channel: context.channel, offset: context.offset, data: read(context.data) }),
     );
     client.on("connecting", (context) => tell({ event: "connecting", code: context.code }));
     client.on("disconnected", (context) => tell({ event: "disconnected", code: context.code }));
@@ -66,10 +72,10 @@ const commands = {
     subscription.on("subscribing", (context) => tell({ event: "subscribing", channel, code: context.code }));
     subscription.on("unsubscribed", (context) => tell({ event: "unsubscribed", channel, code: context.code }));
     subscription.on("publication", (context) =>
-      tell({ event: "publication", channel, offset: context.offset, data: context.data, tags: context.tags }),
+      tell({ event: "publication", channel, offset: context.offset, data: read(context.data), tags: context.tags }),
     );
     for (const kind of ["join", "leave"])
-      subscription.on(kind, (context) => tell({ event: kind, channel, info: context.info }));
+      subscription.on(kind, (context) => tell({ event: kind, channel, info: readInfo(context.info) }));
     subscription.on("error", (context) => tell({ event: "subscription error", channel, error: context.error }));
     subscription.subscribe();
   },
@@ -80,22 +86,22 @@ const commands = {
     subscriptions.get(channel).unsubscribe();
   },
   async publish({ channel, data }) {
-    await client.publish(channel, data);
+    await client.publish(channel, write(data));
     return {};
   },
   async history({ channel, options }) {
     const { publications, offset, epoch } = await client.history(channel, options);
-    return { publications, offset, epoch };
+    return { publications: publications.map((item) => ({ ...item, data: read(item.data) })), offset, epoch };
   },
   async presence({ channel }) {
     const { clients } = await client.presence(channel);
-    return { clients };
+    return { clients: Object.fromEntries(Object.entries(clients).map(([id, info]) => [id, readInfo(info)])) };
   },
   async presenceStats({ channel }) {
     return client.presenceStats(channel);
   },
   async rpc({ method, data }) {
-    return client.rpc(method, data);
+    return { data: read((await client.rpc(method, write(data))).data) };
   },
   disconnect() {
     client.disconnect();
