@@ -16,12 +16,12 @@ from service.errors import (
     method_not_found,
     unrecoverable_position,
 )
+from service.raw_json import JsonList
 from service.request import Request
 from service.session.caller import Answer, Caller, Result, Session
 from service.session.connecting import connect, refresh
 from service.session.context import Context
 from service.session.joining import Position
-from service.session.protocol import json_list
 from service.session.subscribing import sub_refresh, subscribe, unsubscribe
 from service.streams.position import from_offset, to_offset
 
@@ -145,7 +145,7 @@ async def _history(
     page = await context.history.page(channel, namespace, start, limit, reverse=reverse)
     result: Result = {"epoch": epoch, "offset": to_offset(page.top)}
     if page.publications:
-        result["publications"] = json_list([publication.json for publication in page.publications])
+        result["publications"] = JsonList([publication.json for publication in page.publications])
     return result
 
 

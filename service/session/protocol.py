@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Never
 import orjson
 
 from service.errors import ReplyError, bad_request, method_not_found
+from service.raw_json import JsonList
 from service.request import Request
 
 #: Commands this server knows.
@@ -120,7 +121,13 @@ def _refuse(constant: str) -> Never:
 
 def encode_reply(command: Command, result: dict[str, Any]) -> bytes:
     """The answer to a command."""
-    return orjson.dumps({"id": command.id, command.method: result})
+    return orjson.dumps({"id": command.id, command.method: result}, default=_encode)
+
+
+def _encode(value: object) -> orjson.Fragment:
+    if isinstance(value, JsonList):
+        return orjson.Fragment(value.encoded())
+    raise TypeError(type(value))
 
 
 def encode_error(command: Command, error: ReplyError) -> bytes:
@@ -131,8 +138,3 @@ def encode_error(command: Command, error: ReplyError) -> bytes:
 def encode_unsubscribe(channel: str, code: int, reason: str) -> bytes:
     """The push that ends a subscription by the server's will."""
     return orjson.dumps({"push": {"channel": channel, "unsubscribe": {"code": code, "reason": reason}}})
-
-
-def json_list(items: list[bytes]) -> list[orjson.Fragment]:
-    """A list of items that are encoded already."""
-    return [orjson.Fragment(item) for item in items]

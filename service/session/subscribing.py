@@ -22,11 +22,11 @@ from service.hub.hub import Channel
 from service.identity.identity import Grant, Override
 from service.identity.permissions import moderates, permitted, refusal
 from service.identity.tokens import TokenExpired, TokenRefused
+from service.raw_json import JsonList
 from service.request import Request
 from service.session.caller import Answer, Caller, Result, Session, client_info
 from service.session.context import Context, Detail
 from service.session.joining import Bounds, Found, Joined, Need, Position, Wish, attempt, join
-from service.session.protocol import json_list
 
 #: Subscribe flag: refuse with 112 rather than go on after a gap.
 REJECT_UNRECOVERED = 2
@@ -298,7 +298,7 @@ def begin(
         # Of a server-side subscription SDKs read publications, a snapshot too, only with this.
         result["recovered"] = True
     if joined.publications:
-        result["publications"] = json_list(joined.publications)
+        result["publications"] = JsonList(joined.publications)
     return result
 
 

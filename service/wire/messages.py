@@ -14,6 +14,7 @@ import orjson
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
+from service.raw_json import JsonList
 from service.wire import client_pb2 as wire
 
 #: Sets a field of a message to a value of JSON.
@@ -149,10 +150,10 @@ def _writer(field: FieldDescriptor) -> Writer:
     if field.is_repeated:
         assert inner is wire.Publication.DESCRIPTOR
 
-        def write_publications(message: Message, value: Any) -> None:
+        def write_publications(message: Message, value: JsonList) -> None:
             publications = getattr(message, name)
-            for item in value:
-                fill_publication(publications.add(), orjson.dumps(item))
+            for json in value.items:
+                fill_publication(publications.add(), json)
 
         return write_publications
 

@@ -6,6 +6,7 @@ import orjson
 import pytest
 
 from service.errors import ReplyError, bad_request, internal
+from service.raw_json import JsonList
 from service.request import MAX_INTEGER, Request
 from service.session.protocol import (
     METHODS,
@@ -15,7 +16,6 @@ from service.session.protocol import (
     encode_error,
     encode_reply,
     encode_unsubscribe,
-    json_list,
 )
 
 
@@ -178,8 +178,10 @@ def test_an_unsubscribe_push() -> None:
 
 def test_publications_are_not_encoded_again() -> None:
     """A list is assembled from what is there, byte by byte."""
-    assert orjson.dumps({"p": json_list([b'{"a": 1.0}', b"2"])}) == b'{"p":[{"a": 1.0},2]}'
-    assert orjson.dumps({"p": json_list([])}) == b'{"p":[]}'
+    command = _decode(b'{"id":7,"ping":{}}')
+    items = JsonList([b'{"a": 1.0}', b"2"])
+    assert encode_reply(command, {"p": items}) == b'{"id":7,"ping":{"p":[{"a": 1.0},2]}}'
+    assert encode_reply(command, {"p": JsonList([])}) == b'{"id":7,"ping":{"p":[]}}'
 
 
 # What no client could be sent
