@@ -17,15 +17,26 @@ from service.wire.messages import delimited, fill, fill_publication
 class ProtobufWebSocket:
     """The wire format of Protobuf sessions over WebSocket; one object serves all of them.
 
-    Made of the JSON, once for each batch that has a Protobuf subscriber, and kept nowhere
-    (docs/decisions/0009).
+    Made of the JSON, once for each batch that has a Protobuf subscriber, and not kept (docs/decisions/0009)
+    but for the last one: where many sockets are full, each of them asks for the newest of the batch.
     """
 
-    __slots__ = ()
+    __slots__ = ("_last",)
+
+    def __init__(self) -> None:
+        self._last: tuple[str, Publication, bytes] | None = None
 
     def publications(self, channel: str, publications: Sequence[Publication]) -> bytes:
         """One binary frame for each publication."""
-        return b"".join([binary_frame(_push(channel, publication)) for publication in publications])
+        return b"".join([self._frame(channel, publication) for publication in publications])
+
+    def _frame(self, channel: str, publication: Publication) -> bytes:
+        last = self._last
+        if last is not None and last[1] is publication and last[0] == channel:
+            return last[2]
+        frame = binary_frame(_push(channel, publication))
+        self._last = (channel, publication, frame)
+        return frame
 
 
 def _push(channel: str, publication: Publication) -> bytes:

@@ -40,6 +40,17 @@ def test_publications(channel: str, publication: Publication) -> None:
     assert [reply for _, payload in frames for reply in protobuf.replies(payload)] == expected
 
 
+def test_the_newest_of_a_batch_is_made_once() -> None:
+    """However many full sockets ask for it alone: they share it. In another channel it is another one."""
+    batch = [publication(5), publication(6)]
+    PROTOBUF_WEBSOCKET.publications("a", batch)
+    newest = PROTOBUF_WEBSOCKET.publications("a", batch[-1:])
+    assert PROTOBUF_WEBSOCKET.publications("a", batch[-1:]) is newest
+    assert PROTOBUF_WEBSOCKET.publications("a", batch).endswith(newest)
+    (_, payload), *_ = server_frames(PROTOBUF_WEBSOCKET.publications("b", batch[-1:]))
+    assert protobuf.replies(payload)[0]["push"]["channel"] == "b"
+
+
 class _Client(RawClient):
     kind = ProtobufConnection
 
