@@ -9,21 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
-import struct
 import time
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from websockets.exceptions import ProtocolError
 from websockets.frames import Frame, Opcode
 
-from service.errors import INAPPROPRIATE_PROTOCOL, SERVER_ERROR, SHUTDOWN, Disconnect
+from service.errors import INAPPROPRIATE_PROTOCOL, Disconnect
 from service.hub.publication import WireFormat
 from service.session.codec import JSON, Codec
 from service.session.context import Context
-from service.session.session import Session
 from service.session.state import State
+from service.transports.connection import Connection
 from service.transports.frames import text_frame
 from service.transports.json_websocket import JSON_WEBSOCKET
 from service.transports.parsers import OPEN, Parser, Parsers, size_on_wire
@@ -36,25 +33,11 @@ PIECE = 1024
 #: Seconds of parsing for one connection before the others get their turn.
 SLICE = 0.001
 
-#: Linux' number, where Python does not know it.
-TCP_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25)
-
-#: SO_LINGER on, for 0 s.
-RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-
-#: Unsent bytes the kernel keeps for a socket. Beyond, backlog waits in our outbox, where frames are
-#: shared between all subscribers and can be conflated.
-NOTSENT_LOWAT = 16_384
-
-#: The transport's own buffer holds what is left of one write, nothing more: any remainder pauses.
-WRITE_LIMIT = 0
-
-
 #: Bytes a client may send after our close frame before it is cut off.
 MAX_AFTER_CLOSE = 2048
 
 
-class WebSocketConnection(asyncio.Protocol):
+class WebSocketConnection(Connection):
     """One client's connection, after the handshake. Made by the endpoint's call of `streamgate.detach`.
 
     It speaks JSON; `protobuf_websocket.ProtobufConnection` is the other one.
@@ -68,29 +51,22 @@ class WebSocketConnection(asyncio.Protocol):
 
     __slots__ = (
         "_after_close",
-        "_connections",
-        "_context",
         "_fragments",
         "_parser",
         "_parsers",
         "_paused",
         "_rest",
-        "_session",
-        "_socket",
         "_text",
-        "_transport",
         "_unparsed",
     )
 
     def __init__(self, context: Context, parsers: Parsers, transport: asyncio.Transport) -> None:
-        self._context = context
-        self._transport = transport
+        super().__init__(context, transport)
         self._parsers = parsers
         # Only in the middle of something, and from the closing handshake on.
         self._parser: Parser | None = None
         # Bytes fed to the parser that no frame has accounted for yet.
         self._unparsed = 0
-        self._connections: set[Any] | None = None
         # A fragmented message under way, and whether it is text.
         self._fragments: bytearray | None = None
         self._text = True
@@ -98,21 +74,6 @@ class WebSocketConnection(asyncio.Protocol):
         self._rest = b""
         self._paused = 0
         self._after_close = 0
-        # The same socket as the transport's, and given back to it in `connection_lost`.
-        lent = transport.get_extra_info("socket")
-        self._socket = socket.socket(lent.family, lent.type, lent.proto, fileno=lent.fileno())
-        if lent.family != socket.AF_UNIX:
-            self._socket.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, NOTSENT_LOWAT)
-        transport.set_write_buffer_limits(high=WRITE_LIMIT)
-        self._session = Session(context, self)
-
-    def attached(self, connections: set[Any], early: bytes) -> None:
-        """The socket is ours; `early` came before the handshake was answered."""
-        self._connections = connections
-        self._context.metrics.connections.labels(self.name).inc()
-        self._context.metrics.connections_opened.labels(self.name).inc()
-        if early:
-            self.data_received(early)
 
     # asyncio.Protocol
 
@@ -132,66 +93,12 @@ class WebSocketConnection(asyncio.Protocol):
         except Exception:
             self._failed()
 
-    def eof_received(self) -> bool:
-        """The client sends no more: so be it."""
-        return False
-
     def connection_lost(self, exc: Exception | None) -> None:
         """The end, whoever wanted it."""
-        if self._connections is not None:
-            self._connections.discard(self)
-            self._connections = None
-            self._context.metrics.connections.labels(self.name).dec()
         self._rest = b""
-        # Before the transport closes the descriptor: a write that came too late must not meet its next owner.
-        self._socket.detach()
-        self._session.closed()
-
-    def pause_writing(self) -> None:
-        """The socket is full."""
-        self._session.outbox.block()
-
-    def resume_writing(self) -> None:
-        """The socket has room."""
-        try:
-            self._session.outbox.unblock()
-        except Exception:
-            self._failed()
-
-    # uvicorn
-
-    def shutdown(self) -> None:
-        """The server goes down."""
-        self._session.close(SHUTDOWN)
+        super().connection_lost(exc)
 
     # What the session asks for
-
-    @property
-    def transmit(self) -> Callable[[bytes], int]:
-        """The bare system call."""
-        return self._socket.send
-
-    def write(self, data: bytes) -> None:
-        """Give bytes to the socket.
-
-        Straight to the system call (docs/decisions/0006); the transport gets what the socket did not take.
-        The outbox is not blocked, so the transport has nothing buffered. It is looked at neither: this is
-        the hot path, and another object's memory would cost more than all of the rest.
-        """
-        try:
-            sent = self._socket.send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:  # the transport will hear of it, too
-            self._transport.abort()
-            return
-        if sent < len(data):
-            self._transport.write(memoryview(data)[sent:])
-
-    def finish(self, data: bytes) -> None:
-        """Give the socket the rest of what has been begun, behind what the transport has buffered."""
-        if not self._transport.is_closing():
-            self._transport.write(data)
 
     def frame(self, message: bytes) -> bytes:
         """A message as a text frame."""
@@ -208,12 +115,6 @@ class WebSocketConnection(asyncio.Protocol):
         if self._paused:  # the client's close frame must be seen
             self._paused = 1
             self.resume_reading()
-
-    def abort(self) -> None:
-        """Cut the connection at once, with a reset: a full send queue would keep the socket for minutes."""
-        if self._socket.fileno() >= 0:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-        self._transport.abort()
 
     def pause_reading(self) -> None:
         """One more has asked to read no more."""
@@ -320,8 +221,3 @@ class WebSocketConnection(asyncio.Protocol):
         for data in parser.data_to_send():
             if data:
                 self._transport.write(data)  # behind what it may have buffered
-
-    def _failed(self) -> None:
-        """A fault of ours ends this session and no other."""
-        logger.exception("session %s failed", self._session.id)
-        self._session.close(SERVER_ERROR)
