@@ -31,6 +31,7 @@ from service.metrics import Metrics
 from service.session.admission import Admission
 from service.session.bans import Bans
 from service.session.context import Context
+from service.session.emulated import Emulated
 from service.session.orders import Orders
 from service.session.users import Users
 from service.session.wheel import Wheel
@@ -38,14 +39,19 @@ from service.streams.commands import Commands
 from service.streams.control import Control
 from service.streams.history import EPOCH_TTL, History
 from service.streams.keys import Keys
+from service.streams.mailbox import Mailbox
 from service.streams.presence import Presence
 from service.streams.publish import Publisher
 from service.streams.rates import Rates
 from service.streams.tail import Tail
 from service.streams.trim import Trimmer
 from service.tasks import Tasks
-from service.transports.endpoint import no_such_path, origin_allowed, websocket_endpoint
-from service.transports.http import ADMISSION
+from service.transports.cors import Cors
+from service.transports.emulation import EmulationEndpoint
+from service.transports.endpoint import no_such_path, websocket_endpoint
+from service.transports.http import ADMISSION, HTTP_STREAM_PATH, SSE_PATH
+from service.transports.origins import Origins, origin_allowed
+from service.transports.streaming import http_stream_endpoint, sse_endpoint
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +117,8 @@ class Node:
         self._hooks = Hooks(settings.hooks, metrics)
         self.chat = Chat(self.commands, keys, limits.publication_bytes, control, metrics)
         self.admission = Admission(limits, metrics)
-        bans, users = Bans(self.chat.moderation, self._tasks), Users()
+        bans, users, emulated = Bans(self.chat.moderation, self._tasks), Users(), Emulated()
+        self.mailbox = Mailbox(name, self.commands, keys, self.hub, emulated)
         control.attach(Orders(users, bans))
         self.context = Context(
             node=name,
@@ -129,6 +136,7 @@ class Node:
             hooks=self._hooks,
             control=control,
             users=users,
+            emulated=emulated,
             admission=self.admission,
             wheel=self._wheel,
             tasks=self._tasks,
@@ -153,6 +161,7 @@ class Node:
         work = _start(
             self._trimmer.run(),
             self._control.run(),
+            self.mailbox.run(),
             self._presence.run(),
             self._tokens.run(),
             self._wheel.run(),
@@ -168,6 +177,7 @@ class Node:
         finally:
             await self._tasks.aclose()
             await _end(work)
+            await self.mailbox.aclose()
             await self._presence.aclose()
             await self._hooks.aclose()
             await self._tokens.aclose()
@@ -231,8 +241,12 @@ def build_public_app(node: Node) -> Starlette:
         async with node.running():
             yield {ADMISSION: node.admission}
 
+    cors = Cors(Origins(node.settings.server.allowed_origins, node.metrics))
     routes: list[Any] = [
         WebSocketRoute("/connection/websocket", websocket_endpoint(node.context)),
+        Route(SSE_PATH, sse_endpoint(node.context, cors)),
+        Route(HTTP_STREAM_PATH, http_stream_endpoint(node.context, cors)),
+        Route("/emulation", EmulationEndpoint(node.context, node.mailbox, cors)),
         WebSocketRoute("/{path:path}", no_such_path),
     ]
     if node.settings.server.demo_page:

@@ -33,6 +33,10 @@ class Session(Protocol):
     #: Subscriptions under way.
     joining: int
 
+    @property
+    def secret(self) -> str:
+        """What the client sends commands under, where that is not this connection; else ""."""
+
     def leave(self, name: str, *, at_once: bool = True) -> None:
         """End a subscription; fine if there is none."""
 

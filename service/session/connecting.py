@@ -241,6 +241,8 @@ def _welcome(
         "pong": True,
         "node": context.node,
     }
+    if session.secret:
+        result["session"] = session.secret
     if session.identity.expires_at is not None:
         result |= {"expires": True, "ttl": ttl(session.identity.expires_at)}
     if connecting.data is not None:

@@ -18,6 +18,7 @@ from service.metrics import Metrics
 from service.session.admission import Admission
 from service.session.bans import Bans
 from service.session.codec import Codec
+from service.session.emulated import Emulated
 from service.session.users import Users
 from service.session.wheel import Wheel
 from service.streams.control import Control
@@ -47,6 +48,7 @@ class Context(NamedTuple):
     hooks: Hooks
     control: Control
     users: Users
+    emulated: Emulated
     admission: Admission
     wheel: Wheel
     tasks: Tasks
@@ -83,6 +85,8 @@ class Transport(Protocol):
     format: WireFormat
     #: The format of all other messages.
     codec: Codec
+    #: What the client sends commands under that come by other connections; "": none do.
+    secret: str
 
     @property
     def transmit(self) -> Callable[[bytes], int]:
@@ -115,6 +119,7 @@ class _Gone:
 
     format: WireFormat
     codec: Codec
+    secret = ""
 
     def transmit(self, data: bytes) -> int:
         """Nobody is there."""

@@ -107,6 +107,11 @@ class Session:
         """Whether nobody waits for answers any more."""
         return self.state >= State.CLOSING
 
+    @property
+    def secret(self) -> str:
+        """What the client sends commands under, where that is not this connection."""
+        return self._transport.secret
+
     # What comes in
 
     def receive(self, message: bytes) -> None:

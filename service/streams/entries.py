@@ -2,7 +2,8 @@
 
 An entry is either one field `data` with a JSON payload, or flat fields that become a JSON object.
 The reserved fields `_info` and `_tags` may stand beside either, in chat channels also `_drop`.
-Entries of the streams of what is over at once (`channels.LIVE`) hold `data`, or one of `_join`, `_leave`.
+Entries of the streams of what is over at once (`channels.LIVE`) hold `data`, or one of `_join`, `_leave` and
+`_mail`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ TAGS = b"_tags"
 DROP = b"_drop"
 #: JSON object: who came or went.
 JOIN, LEAVE = b"_join", b"_leave"
+
+#: JSON object: from one node to another (mailbox.py).
+MAIL = b"_mail"
 
 #: An entry as Redis replies it: id, then names and values in turn.
 RawEntry = tuple[bytes, list[bytes]]
@@ -71,6 +75,8 @@ def _live(entry_id: StreamId, fields: dict[bytes, bytes], max_bytes: int) -> Pub
         info = _object(fields.get(field), "info", max_bytes)
         if info is not None:
             return Publication.presence(entry_id, kind, info)
+    if MAIL in fields:  # as large as what nodes take from clients
+        return Publication(entry_id, 0, _payload(fields[MAIL], len(fields[MAIL])))
     if DATA not in fields:
         raise UndeliverableEntry("no_fields")
     info = _object(fields.get(INFO), "info", max_bytes)

@@ -57,6 +57,10 @@ class Keys:
         """The stream of commands to all nodes."""
         return f"{_RESERVED}control:{{{self.prefix}}}"
 
+    def mailbox(self, node: str) -> str:
+        """The stream of what other nodes have for one. By its name it is one of those that expire."""
+        return f"{_LIVE}mailbox:{{{self.prefix}{node}}}"
+
     def revocations(self) -> str:
         """Sorted set: user to the ms up to which its tokens were issued in vain."""
         return f"{_RESERVED}revocations:{{{self.prefix}}}"

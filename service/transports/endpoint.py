@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import cast
-from urllib.parse import urlsplit
 
 from starlette.datastructures import QueryParams
 from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocket
 
 from service.session.context import Context
-from service.streams.quiet import OncePer
 from service.transports.handshake import DETACH
+from service.transports.origins import Origins
 from service.transports.parsers import Parsers
 from service.transports.protobuf_websocket import ProtobufConnection
 from service.transports.websocket import WebSocketConnection
-
-logger = logging.getLogger(__name__)
 
 #: What the formats of the protocol call themselves. Few clients that speak JSON ask for it by name.
 SUBPROTOCOLS: dict[str, type[WebSocketConnection]] = {
@@ -43,40 +39,15 @@ def spoken(asked: Sequence[str], query: QueryParams) -> tuple[type[WebSocketConn
     return WebSocketConnection, None
 
 
-def origin_allowed(origin: str | None, host: str | None, allowed: tuple[str, ...]) -> bool:
-    """Whether a page of this origin may connect (cross-site WebSocket hijacking).
-
-    Args:
-        origin: the Origin header; None where the client is no browser, which is fine.
-        host: the Host header.
-        allowed: origins that may, "*" for all; where empty, only pages of the same host.
-    """
-    if origin is None or "*" in allowed:
-        return True
-    if allowed:
-        return origin in allowed
-    try:
-        return urlsplit(origin).netloc == host
-    except ValueError:  # no URL at all
-        return False
-
-
 def websocket_endpoint(context: Context) -> Callable[[WebSocket], Awaitable[None]]:
     """The endpoint for `/connection/websocket`."""
 
     parsers = Parsers(context.settings.limits.message_bytes)
 
-    log_limit = OncePer(60.0)
+    origins = Origins(context.settings.server.allowed_origins, context.metrics)
 
     async def endpoint(websocket: WebSocket) -> None:
-        headers = websocket.headers
-        origin = headers.get("origin")
-        if not origin_allowed(origin, headers.get("host"), context.settings.server.allowed_origins):
-            context.metrics.admission_rejected.labels("origin").inc()
-            if log_limit.allows("origin"):  # one for all: a client may send any
-                logger.warning(
-                    "pages of %.200r may not connect; server.allowed_origins names those that may", origin
-                )
+        if not origins.allow(websocket.headers):
             await websocket.send_denial_response(PlainTextResponse("this origin may not connect\n", 403))
             return
         kind, subprotocol = spoken(websocket.scope["subprotocols"], websocket.query_params)

@@ -13,7 +13,7 @@ from service.config import Settings
 from service.identity.identity import Identity
 from service.identity.tokens import TokenVerifier
 from service.metrics import Metrics
-from service.transports.endpoint import origin_allowed
+from service.transports.origins import origin_allowed
 from tests.unit.fakes.keypairs import SECRET
 
 

@@ -10,8 +10,9 @@ from starlette.websockets import WebSocket
 
 from service.config import Settings
 from service.sections import ServerSettings
-from service.transports.endpoint import origin_allowed, spoken, websocket_endpoint
+from service.transports.endpoint import spoken, websocket_endpoint
 from service.transports.handshake import DETACH
+from service.transports.origins import origin_allowed
 from service.transports.protobuf_websocket import ProtobufConnection
 from service.transports.websocket import WebSocketConnection
 from tests.unit.fakes.session import World

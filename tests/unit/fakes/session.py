@@ -18,6 +18,7 @@ from service.session.admission import Admission
 from service.session.bans import Bans
 from service.session.codec import JSON, Codec
 from service.session.context import Context
+from service.session.emulated import Emulated
 from service.session.session import Session
 from service.session.users import Users
 from service.session.wheel import Wheel
@@ -29,6 +30,8 @@ from tests.unit.fakes.fanout import EPOCH, LINES, HubWorld
 
 class FakeTransport:
     """A transport that keeps what it is told."""
+
+    secret = ""
 
     def __init__(self) -> None:
         self.format: WireFormat = LINES
@@ -211,6 +214,7 @@ class World:
             hooks=Hooks(self.settings.hooks, self.metrics),
             control=cast(Any, self.control),
             users=self.users,
+            emulated=Emulated(),
             admission=Admission(self.settings.limits, self.metrics),
             wheel=self.wheel,
             tasks=self.tasks,
