@@ -78,6 +78,9 @@ class Namespace(BaseModel):
 #: pushes of the channel beside them, without offsets.
 LIVE = Namespace(mode="sample", window_size=0)
 
+#: Of the streams in which nodes write to one of them.
+MAILBOX = Namespace(mode="log", window_size=0)
+
 #: Of the stream of commands to all nodes.
 CONTROL = Namespace(mode="log", window_size=0)
 

@@ -2,8 +2,7 @@
 
 An entry is either one field `data` with a JSON payload, or flat fields that become a JSON object.
 The reserved fields `_info` and `_tags` may stand beside either, in chat channels also `_drop`.
-Entries of the streams of what is over at once (`channels.LIVE`) hold `data`, or one of `_join`, `_leave` and
-`_mail`.
+Entries of the streams of what is over at once (`channels.LIVE`) hold `data`, or one of `_join`, `_leave`.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from service.channels import LIVE, Namespace
+from service.channels import LIVE, MAILBOX, Namespace
 from service.errors import UndeliverableEntry
 from service.hub.publication import Publication
 from service.streams.position import StreamId, format_id, parse_id, to_offset
@@ -27,9 +26,6 @@ TAGS = b"_tags"
 DROP = b"_drop"
 #: JSON object: who came or went.
 JOIN, LEAVE = b"_join", b"_leave"
-
-#: JSON object: from one node to another (mailbox.py).
-MAIL = b"_mail"
 
 #: An entry as Redis replies it: id, then names and values in turn.
 RawEntry = tuple[bytes, list[bytes]]
@@ -47,10 +43,12 @@ def decode(entry_id: StreamId, fields: list[bytes], namespace: Namespace, max_by
     Raises:
         UndeliverableEntry: `args[0]` is a short reason that serves as a metric's label.
     """
-    special = namespace.chat or namespace is LIVE
+    special = namespace.chat or namespace is LIVE or namespace is MAILBOX
     if len(fields) == 2 and fields[0] == DATA and not special:  # nearly always
         return Publication(entry_id, to_offset(entry_id), _payload(fields[1], max_bytes))
     rest: dict[bytes, bytes] = dict(zip(fields[::2], fields[1::2], strict=True))
+    if namespace is MAILBOX:  # as large as what nodes take from clients
+        max_bytes = max(max_bytes, sum(map(len, fields)))
     if namespace is LIVE:
         return _live(entry_id, rest, max_bytes)
     info = _object(rest.pop(INFO, None), "info", max_bytes)
@@ -75,8 +73,6 @@ def _live(entry_id: StreamId, fields: dict[bytes, bytes], max_bytes: int) -> Pub
         info = _object(fields.get(field), "info", max_bytes)
         if info is not None:
             return Publication.presence(entry_id, kind, info)
-    if MAIL in fields:  # as large as what nodes take from clients
-        return Publication(entry_id, 0, _payload(fields[MAIL], len(fields[MAIL])))
     if DATA not in fields:
         raise UndeliverableEntry("no_fields")
     info = _object(fields.get(INFO), "info", max_bytes)

@@ -13,13 +13,13 @@ from typing import Any, Protocol
 
 import orjson
 
-from service.channels import LIVE
+from service.channels import MAILBOX
 from service.errors import CommandFailed, StreamgateError, Unavailable
 from service.hub.hub import Channel, Hub
 from service.hub.publication import Publication
 from service.streams.backoff import Backoff
 from service.streams.commands import Commands
-from service.streams.entries import MAIL
+from service.streams.entries import DATA
 from service.streams.keys import Keys
 from service.streams.position import format_id
 
@@ -75,7 +75,7 @@ class Mailbox:
         self._sending += len(data)
         try:
             key = self._keys.mailbox(node)
-            command = ("XADD", key, "NOMKSTREAM", "MAXLEN", "~", KEPT_LETTERS, "*", MAIL, data)
+            command = ("XADD", key, "NOMKSTREAM", "MAXLEN", "~", KEPT_LETTERS, "*", DATA, data)
             return await self._commands.execute(*command) is not None
         finally:
             self._sending -= len(data)
@@ -93,7 +93,7 @@ class Mailbox:
             await self._commands.wait_connected()
             try:
                 await self._keep()
-                self._channel = await self._hub.hold(self._key, LIVE)
+                self._channel = await self._hub.hold(self._key, MAILBOX)
             except StreamgateError:
                 await asyncio.sleep(backoff.next())
         self._channel.listener = self
@@ -125,7 +125,7 @@ class Mailbox:
         )
         if not exists:
             expire = ("EXPIRE", self._key, KEPT_SECONDS)
-            await self._commands.transaction([("XADD", self._key, "*", MAIL, b"{}"), expire])
+            await self._commands.transaction([("XADD", self._key, "*", DATA, b"{}"), expire])
 
     # The hub's Listener
 

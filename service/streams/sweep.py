@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 
-from service.channels import LIVE
+from service.channels import LIVE, MAILBOX
 from service.errors import Unavailable
 from service.metrics import Metrics
 from service.sections import RedisSettings
@@ -78,7 +78,8 @@ class Sweep:
                 for channel in part:
                     channel.swept = self._tracking
                     self._mark(channel)
-                    if refresh and (channel.cursor == ZERO or channel.namespace is LIVE):
+                    expires = channel.namespace is LIVE or channel.namespace is MAILBOX
+                    if refresh and (channel.cursor == ZERO or expires):
                         channel.refresh_epoch = True
                 if with_epochs:
                     try:

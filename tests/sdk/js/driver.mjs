@@ -1,6 +1,7 @@
 // Drives the official SDK by lines of JSON: commands on stdin, events on stdout. `json` or `protobuf` is the
 // argument: the build of the SDK. In Protobuf payloads are bytes to the application; here, of JSON.
 import { createInterface } from "node:readline";
+import { EventSource } from "eventsource";
 import WebSocket from "ws";
 
 const binary = process.argv[2] === "protobuf";
@@ -28,12 +29,18 @@ const commands = {
   connect({ url, options }) {
     client = new Centrifuge(url, {
       websocket: WebSocket,
+      eventsource: EventSource,
       minReconnectDelay: 20,
       maxReconnectDelay: 200,
       ...withTokens(options),
     });
     client.on("connected", (context) =>
-      tell({ event: "connected", client: context.client, data: read(context.data) }),
+      tell({
+        event: "connected",
+        client: context.client,
+        data: read(context.data),
+        transport: context.transport,
+      }),
     );
     // Of server-side subscriptions.
     client.on("subscribed", (context) =>
