@@ -73,7 +73,9 @@ class Metrics:
         self.admission_rejected = counter(
             "admission_rejected_total", "Connections refused with HTTP 403 or 503.", "reason"
         )
-        self.emulated = counter("emulated_total", "Requests to /emulation, by what became of them.", "way")
+        self.emulated = counter(
+            "emulated_total", "Requests to /emulation: here, relayed or refused.", "result"
+        )
         self.commands = Children(counter("commands_total", "Client commands.", "method"))
         self.command_errors = counter("command_errors_total", "Client commands refused.", "code")
 

@@ -27,15 +27,13 @@ class Session(Protocol):
 
     id: str
     identity: Identity
+    #: What the client sends commands under that come by other connections; "": none do.
+    secret: str
     outbox: Outbox
     subscriptions: dict[str, Channel]
     details: dict[str, Detail] | None
     #: Subscriptions under way.
     joining: int
-
-    @property
-    def secret(self) -> str:
-        """What the client sends commands under, where that is not this connection; else ""."""
 
     def leave(self, name: str, *, at_once: bool = True) -> None:
         """End a subscription; fine if there is none."""

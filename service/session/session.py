@@ -71,6 +71,7 @@ class Session:
         "joining",
         "lanes",
         "outbox",
+        "secret",
         "state",
         "subscriptions",
     )
@@ -90,6 +91,8 @@ class Session:
         self.identity = ANONYMOUS
         #: The client id, unique among all nodes.
         self.id = str(uuid.uuid4())
+        #: What the client sends commands under that come by other connections; "": none do.
+        self.secret = transport.secret
         self.subscriptions: dict[str, Channel] = {}
         #: By channel, where a subscription has something particular.
         self.details: dict[str, Detail] | None = None
@@ -106,11 +109,6 @@ class Session:
     def gone(self) -> bool:
         """Whether nobody waits for answers any more."""
         return self.state >= State.CLOSING
-
-    @property
-    def secret(self) -> str:
-        """What the client sends commands under, where that is not this connection."""
-        return self._transport.secret
 
     # What comes in
 

@@ -49,7 +49,7 @@ def decode(entry_id: StreamId, fields: list[bytes], namespace: Namespace, max_by
     rest: dict[bytes, bytes] = dict(zip(fields[::2], fields[1::2], strict=True))
     if namespace is MAILBOX:  # as large as what nodes take from clients
         max_bytes = max(max_bytes, sum(map(len, fields)))
-    if namespace is LIVE:
+    if namespace is LIVE or namespace is MAILBOX:
         return _live(entry_id, rest, max_bytes)
     info = _object(rest.pop(INFO, None), "info", max_bytes)
     tags = _object(rest.pop(TAGS, None), "tags", max_bytes)

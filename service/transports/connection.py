@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from service.errors import SERVER_ERROR, SHUTDOWN, Disconnect
 from service.hub.publication import WireFormat
+from service.session.codec import Codec
 from service.session.context import Context
 from service.session.session import Session
 
@@ -39,6 +40,7 @@ class Connection(asyncio.Protocol):
     #: What metrics call it.
     name: ClassVar[str]
     format: WireFormat
+    codec: Codec
     #: What the client sends commands under that come by other connections; "": none do.
     secret = ""
 

@@ -36,11 +36,11 @@ class EmulationEndpoint:
         response = self._cors.check(http, ("POST",))
         if response is None:
             try:
-                way = await self._take(http)
+                result = await self._take(http)
                 response = Response(status_code=204)
             except Refused as exc:
-                way, response = "refused", refusal_of(exc)
-            self._context.metrics.emulated.labels(way).inc()
+                result, response = "refused", refusal_of(exc)
+            self._context.metrics.emulated.labels(result).inc()
             self._cors.allow(http, response)
         await response(scope, receive, send)
 

@@ -14,6 +14,7 @@ import orjson
 
 from service.errors import INSUFFICIENT_STATE, TOO_MANY_ERRORS, Disconnect
 from service.hub.publication import Publication, WireFormat
+from service.session.codec import JSON, Codec
 from service.session.context import Context
 from service.session.state import State
 from service.transports.connection import Connection
@@ -69,6 +70,7 @@ class HttpStreamConnection(Connection):
     name: ClassVar[str] = "http_stream"
     content_type: ClassVar[bytes] = b"application/json"
     format: WireFormat
+    codec: Codec = JSON
     _stream: ClassVar = LINES
 
     __slots__ = ("_ahead", "_commands", "_is_paused", "_received", "_relayed", "format", "secret")

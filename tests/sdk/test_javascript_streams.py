@@ -88,7 +88,7 @@ async def test_pings_are_answered_and_a_drain_is_understood(
     await sdk.until_event("subscribed")
 
     async def pongs() -> float:
-        return await node.metric("streamgate_emulated_total", way="here")
+        return await node.metric("streamgate_emulated_total", result="here")
 
     before = await pongs()
     number = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from service.channels import Namespace
+from service.channels import MAILBOX, Namespace
 from service.errors import UndeliverableEntry
 from service.streams.entries import decode, decode_all, payload
 
@@ -127,3 +127,12 @@ def test_payload_refuses_what_is_not_json() -> None:
     assert payload(b"[1,\n2]") == b"[1, 2]"
     with pytest.raises(ValueError, match="invalid literal"):
         payload(b"nope")
+
+
+def test_mail_is_as_large_as_messages_of_clients() -> None:
+    """What one node writes to another has been bounded where it was taken; it has no offset."""
+    letter = b'{"data":"%b"}' % (b"x" * 5000)
+    found = decode((7, 1), [b"data", letter], MAILBOX, 1000)
+    assert found.json == b'{"data":%b}' % letter
+    with pytest.raises(UndeliverableEntry, match="invalid_json"):
+        decode((7, 1), [b"data", b"{"], MAILBOX, 1000)
