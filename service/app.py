@@ -19,7 +19,7 @@ from starlette.staticfiles import StaticFiles
 from service.api.admin import admin_routes
 from service.api.demo import demo_token_route
 from service.api.page import WEB, page
-from service.api.server import api_keys, api_route
+from service.api.server import api_keys, api_routes
 from service.chat.chat import Chat
 from service.config import Settings
 from service.hub.flusher import Flusher
@@ -33,6 +33,7 @@ from service.session.bans import Bans
 from service.session.context import Context
 from service.session.emulated import Emulated
 from service.session.orders import Orders
+from service.session.outside import Outside
 from service.session.users import Users
 from service.session.wheel import Wheel
 from service.streams.commands import Commands
@@ -119,7 +120,6 @@ class Node:
         self.admission = Admission(limits, metrics)
         bans, users, emulated = Bans(self.chat.moderation, self._tasks), Users(), Emulated()
         self.mailbox = Mailbox(name, self.commands, keys, self.hub, emulated)
-        control.attach(Orders(users, bans))
         self.context = Context(
             node=name,
             settings=settings,
@@ -142,6 +142,7 @@ class Node:
             tasks=self._tasks,
             metrics=metrics,
         )
+        control.attach(Orders(users, bans, Outside(self.context)))
 
     def redis_time(self) -> float:
         """Seconds since the epoch by Redis' clock."""
@@ -258,6 +259,4 @@ def build_public_app(node: Node) -> Starlette:
 
 def build_admin_app(node: Node) -> Starlette:
     """What operators and the application reach: probes, metrics, the server API."""
-    routes = admin_routes(node.problems, node.metrics)
-    routes.append(api_route(node.settings, node.context.control, node.context.chat))
-    return Starlette(routes=routes)
+    return Starlette(routes=[*admin_routes(node.problems, node.metrics), *api_routes(node.context)])

@@ -85,6 +85,11 @@ class Metrics:
         self.hook_failures = counter("hook_failures_total", "Questions it did not answer.", "hook", "reason")
         self.control = counter("control_commands_total", "Commands to all nodes carried out.", "command")
 
+        # Server API
+        self.api_requests = counter(
+            "api_requests_total", "Calls of the server API, by error code; 0: a result.", "method", "code"
+        )
+
         # Presence and chat
         self.presence_members = gauge("presence_members", "Clients of this node that presence tells of.")
         self.presence_writes = counter("presence_writes_total", "Batches of joins and leaves written.")

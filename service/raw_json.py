@@ -23,19 +23,19 @@ class JsonList:
         return b"[" + b",".join(self.items) + b"]"
 
 
-def cut(line: bytes, *path: str) -> bytes:
+def cut(line: bytes, *path: str | int) -> bytes:
     """The bytes of the value at a path of names, of which the last counts where there are several.
 
     Args:
-        line: valid JSON; objects, as deep as the path goes, which exists.
+        line: valid JSON; objects, as deep as the path goes, which exists, and lists where it has an index.
 
     Raises:
         RecursionError: nested deeper than can be followed.
     """
     text = line.decode()
     start, end = _skip(text, 0), len(text)
-    for name in path:
-        start, end = _member(text, start, name)
+    for step in path:
+        start, end = _item(text, start, step) if isinstance(step, int) else _member(text, start, step)
     return text[start:end].encode()
 
 
@@ -54,6 +54,16 @@ def _member(text: str, at: int, name: str) -> tuple[int, int]:
             at = _skip(text, at + 1)
     assert start >= 0
     return start, end
+
+
+def _item(text: str, at: int, index: int) -> tuple[int, int]:
+    """Where an item begins and ends, of the list that begins at `at`."""
+    start = end = at
+    for _ in range(index + 1):
+        start = _skip(text, end + 1)  # behind the bracket, or a comma
+        _, end = _scan(text, start)
+        end = _skip(text, end)
+    return start, _scan(text, start)[1]
 
 
 def _skip(text: str, at: int) -> int:

@@ -18,23 +18,24 @@ class Request:
 
     Args:
         source: the JSON text they were read from, if payloads shall be what it says to the letter.
-        path: of names, to them in the text.
+        path: of names and indices, to them in the text.
     """
 
-    __slots__ = ("_fields", "_path", "_source")
+    __slots__ = ("_path", "_source", "fields")
 
-    def __init__(self, fields: dict[str, Any], source: bytes = b"", *path: str) -> None:
-        self._fields = fields
+    def __init__(self, fields: dict[str, Any], source: bytes = b"", *path: str | int) -> None:
+        #: As they were read.
+        self.fields = fields
         self._source = source
         self._path = path
 
     def names(self) -> list[str]:
         """What there is."""
-        return list(self._fields)
+        return list(self.fields)
 
     def has(self, name: str) -> bool:
         """Whether there is one of this name."""
-        return name in self._fields
+        return name in self.fields
 
     def encoded(self) -> bytes:
         """All of it as a JSON object.
@@ -43,7 +44,7 @@ class Request:
             ReplyError: 107, it is nested deeper than can be encoded.
         """
         try:
-            return orjson.dumps(self._fields)
+            return orjson.dumps(self.fields)
         except orjson.JSONEncodeError:
             raise bad_request("data is nested too deeply") from None
 
@@ -53,7 +54,7 @@ class Request:
         Raises:
             ReplyError: 107, it is something else.
         """
-        value = self._fields.get(name)
+        value = self.fields.get(name)
         if value is None:
             return ""
         if not isinstance(value, str):
@@ -77,7 +78,7 @@ class Request:
         Raises:
             ReplyError: 107, it is something else.
         """
-        value = self._fields.get(name)
+        value = self.fields.get(name)
         if value is None:
             return False
         if not isinstance(value, bool):
@@ -90,7 +91,7 @@ class Request:
         Raises:
             ReplyError: 107, it is something else.
         """
-        value = self._fields.get(name)
+        value = self.fields.get(name)
         if value is None:
             return 0
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
@@ -104,12 +105,34 @@ class Request:
         Raises:
             ReplyError: 107, it is something else.
         """
-        value = self._fields.get(name)
+        value = self.fields.get(name)
         if value is None:
             return None
         if not isinstance(value, dict):
             raise bad_request(f"{name} must be an object")
         return Request(value, self._source, *self._path, name)
+
+    def strings(self, name: str) -> list[str]:
+        """A list of strings; empty where it is missing.
+
+        Raises:
+            ReplyError: 107, it is something else.
+        """
+        value = self.fields.get(name) or []
+        if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+            raise bad_request(f"{name} must be a list of strings")
+        return value
+
+    def objects(self, name: str) -> list[Request]:
+        """A list of objects; empty where it is missing.
+
+        Raises:
+            ReplyError: 107, it is something else.
+        """
+        value = self.fields.get(name) or []
+        if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+            raise bad_request(f"{name} must be a list of objects")
+        return [Request(each, self._source, *self._path, name, at) for at, each in enumerate(value)]
 
     def payload(self, name: str) -> bytes:
         """Any JSON, as it was written, on one line.
@@ -117,10 +140,10 @@ class Request:
         Raises:
             ReplyError: 107, it is missing, or nested deeper than can be encoded.
         """
-        if name not in self._fields:
+        if name not in self.fields:
             raise bad_request(f"{name} is required")
         try:
-            encoded = orjson.dumps(self._fields[name])
+            encoded = orjson.dumps(self.fields[name])
         except orjson.JSONEncodeError:
             raise bad_request(f"{name} is nested too deeply") from None
         if not self._source or encoded in self._source:  # nearly always: clients write no white space

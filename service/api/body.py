@@ -7,6 +7,8 @@ from typing import Any
 import orjson
 from starlette.requests import ClientDisconnect, Request
 
+from service.errors import ReplyError
+
 
 class Refused(Exception):
     """A request is not carried out.
@@ -14,16 +16,28 @@ class Refused(Exception):
     Args:
         status: of HTTP.
         why: what the client is told.
+        error: the same with a code, where there is a particular one.
     """
 
-    def __init__(self, status: int, why: str) -> None:
+    def __init__(self, status: int, why: str = "", *, error: ReplyError | None = None) -> None:
         super().__init__(status, why)
         self.status = status
         self.why = why
+        self.error = error
 
 
 async def json_object(http: Request, limit: int) -> dict[str, Any]:
     """The JSON object of a request's body; {} where there is none.
+
+    Raises:
+        Refused: as `json_body`.
+    """
+    fields, _ = await json_body(http, limit)
+    return fields
+
+
+async def json_body(http: Request, limit: int) -> tuple[dict[str, Any], bytes]:
+    """The JSON object of a request's body, and its text; {} where there is none.
 
     Args:
         limit: bytes of the largest body; no more are read.
@@ -42,4 +56,4 @@ async def json_object(http: Request, limit: int) -> dict[str, Any]:
         raise Refused(400, "the request is not JSON") from None
     if not isinstance(fields, dict):
         raise Refused(400, "the request is not a JSON object")
-    return fields
+    return fields, bytes(body)

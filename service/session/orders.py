@@ -1,30 +1,39 @@
 """Commands to all nodes, carried out on the sessions of this one (streams/control.py).
 
-{"command": "disconnect", "user", "client"?, "code"?, "reason"?}
-{"command": "unsubscribe", "user", "channel"}
+{"command": "disconnect", "user", "client"?, "spared"?, "code"?, "reason"?}
+{"command": "unsubscribe", "user", "channel", "client"?}
 {"command": "revoke", "user", "before_ms"}
 {"command": "ban", "channel", "user", "until_ms"}       0: no longer
+{"command": "forget", "channel"}                         its history was removed
 """
 
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, Protocol
 
 from service.errors import FORCED, FORCED_UNSUBSCRIBE, INVALID_TOKEN, Disconnect
 from service.identity.permissions import moderates
 from service.session.bans import Bans
-from service.session.users import Users
+from service.session.users import Session, Users
 
 logger = logging.getLogger(__name__)
+
+
+class Outside(Protocol):
+    """What takes more than a word to a session (session/outside.py)."""
+
+    def forget(self, name: str) -> None:
+        """What a channel's stream held was removed."""
 
 
 class Orders:
     """Carries them out."""
 
-    def __init__(self, users: Users, bans: Bans) -> None:
+    def __init__(self, users: Users, bans: Bans, outside: Outside) -> None:
         self._users = users
         self._bans = bans
+        self._outside = outside
 
     def carry_out(self, command: dict[str, Any]) -> str:
         """One command; returns what it is counted as."""
@@ -33,7 +42,7 @@ class Orders:
                 self._disconnect(user, command)
                 return "disconnect"
             case {"command": "unsubscribe", "user": str(user), "channel": str(channel)}:
-                self._unsubscribe(user, channel)
+                self._unsubscribe(user, channel, command.get("client"))
                 return "unsubscribe"
             case {"command": "revoke", "user": str(user), "before_ms": int(before)}:
                 self._revoke(user, before)
@@ -43,6 +52,9 @@ class Orders:
                 if self._bans.lasts(until):
                     self._ban(user, channel)
                 return "ban"
+            case {"command": "forget", "channel": str(channel)}:
+                self._outside.forget(channel)
+                return "forget"
         logger.warning("a command to all nodes that this version does not know: passed over")
         return "unknown"
 
@@ -55,13 +67,18 @@ class Orders:
         code, reason, client = command.get("code"), command.get("reason"), command.get("client")
         if isinstance(code, int) and isinstance(reason, str):
             disconnect = Disconnect(code, reason)
-        for session in self._users.of(user):
-            if client is None or session.id == client:
+        spared = command.get("spared", ())
+        for session in self._of(user, client):
+            if session.id not in spared:
                 session.close(disconnect)
 
-    def _unsubscribe(self, user: str, channel: str) -> None:
-        for session in self._users.of(user):
+    def _unsubscribe(self, user: str, channel: str, client: str | None) -> None:
+        for session in self._of(user, client):
             session.take_away(channel, FORCED_UNSUBSCRIBE)
+
+    def _of(self, user: str, client: str | None) -> list[Session]:
+        """The sessions of a user, or the one that is meant."""
+        return [each for each in self._users.of(user) if client is None or each.id == client]
 
     def _ban(self, user: str, channel: str) -> None:
         for session in self._users.of(user):

@@ -295,6 +295,17 @@ class History:
             publications += found.publications + rest
         return Page(publications, state.last_id)
 
+    async def remove(self, channel: str) -> None:
+        """Remove all entries of a channel's stream.
+
+        The stream stays, empty, and so do its epoch and last id. Whoever has an earlier position is told of
+        a gap, whoever has the last one with the next entry: Redis no longer tells the one from the other.
+
+        Raises:
+            Unavailable, CommandFailed: as `Commands.execute`.
+        """
+        await self._commands.execute("XTRIM", self._keys.stream(channel), "MAXLEN", 0)
+
     async def _rest_of_run(
         self, key: str, namespace: Namespace, page: _Range, limit: int, *, reverse: bool
     ) -> tuple[StreamId | None, list[Publication]]:

@@ -98,7 +98,7 @@ async def test_disconnect_one_session(pair: Nodes, enter: Enter) -> None:
         ({"user": "ann", "code": True}, "code"),
         ({"user": "ann", "reason": "é" * 62}, "reason"),
         ({"user": "ann", "client": 1}, "client"),
-        ({"user": "ann", "clint": "…"}, "no parameter 'clint'; there are user, client, code, reason"),
+        ({"user": "ann", "clint": "…"}, "no parameter 'clint'; there are user, client, whitelist, code, reason"),
     ],
 )
 async def test_disconnects_that_cannot_be(pair: Nodes, params: Json, says: str) -> None:
@@ -294,13 +294,13 @@ async def test_no_key_is_configured(start_node: StartNode, redis_process: RedisP
 )
 async def test_requests_that_are_no_json_object(pair: Nodes, content: bytes) -> None:
     answer = await api.post(pair[0], "/api/disconnect", content, {"X-API-Key": api.KEY})
-    assert (answer.status, answer.body["error"]["code"]) == (200, 107)
+    assert (answer.status, answer.body["error"]["code"]) == (400, 107)
 
 
 async def test_a_request_that_is_too_large(pair: Nodes) -> None:
     content = json.dumps({"user": "x" * (1 << 20)}).encode()
     answer = await api.post(pair[0], "/api/disconnect", content, {"X-API-Key": api.KEY})
-    assert (answer.status, answer.body["error"]["code"]) == (200, 107)
+    assert (answer.status, answer.body["error"]["code"]) == (413, 107)
     assert "1048576" in answer.body["error"]["message"]
     await api.call(pair[0], "disconnect", user="x" * 1000)
 

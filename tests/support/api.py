@@ -47,3 +47,12 @@ async def error(node: NodeProcess, method: str, /, **params: Any) -> Any:
     answer = await post(node, f"/api/{method}", json.dumps(params).encode(), {"X-API-Key": KEY})
     assert answer.status == 200, answer
     return answer.body["error"]
+
+
+async def call_batch(node: NodeProcess, commands: list[Any], *, parallel: bool = False) -> list[Any]:
+    """A batch that is carried out; returns the replies."""
+    content = json.dumps({"commands": commands, "parallel": parallel}).encode()
+    answer = await post(node, "/api/batch", content, {"X-API-Key": KEY})
+    assert (answer.status, list(answer.body)) == (200, ["replies"]), answer
+    replies: list[Any] = answer.body["replies"]
+    return replies

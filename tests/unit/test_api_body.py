@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import httpx
 import orjson
@@ -12,8 +12,9 @@ from pydantic import SecretStr
 from starlette.applications import Starlette
 from starlette.types import Message
 
-from service.api.server import MAX_BYTES, api_route
+from service.api.server import MAX_BYTES, api_routes
 from service.config import Settings
+from service.metrics import Metrics
 from service.sections import ApiSettings
 
 KEY = "a key of the application, long enough"
@@ -29,34 +30,39 @@ class _Control:
         self.sent.append(command)
 
 
+class _Context(NamedTuple):
+    settings: Settings
+    control: _Control
+    metrics: Metrics
+
+
 def app(control: _Control) -> Starlette:
     """The server API with nothing behind it but that."""
     settings = Settings(api=ApiSettings(keys=(SecretStr(KEY),)))
-    return Starlette(routes=[api_route(settings, cast(Any, control), cast(Any, None))])
+    return Starlette(routes=api_routes(cast(Any, _Context(settings, control, Metrics()))))
 
 
-async def post(content: bytes | AsyncIterator[bytes]) -> Any:
-    """What `disconnect` with this body is answered."""
+async def post(content: bytes | AsyncIterator[bytes]) -> tuple[int, Any]:
+    """The status and what `disconnect` with this body is answered."""
     transport = httpx.ASGITransport(app(_Control()))
     async with httpx.AsyncClient(transport=transport, base_url="http://node") as client:
         response = await client.post("/api/disconnect", content=content, headers={"X-API-Key": KEY})
-    assert response.status_code == 200
-    return response.json()
+    return response.status_code, response.json()
 
 
 @pytest.mark.parametrize(
-    ("content", "why"),
+    ("content", "status", "why"),
     [
-        (b"", "user is required"),
-        (b"{", "the request is not JSON"),
-        (b'{"user":"\xff"}', "the request is not JSON"),
-        (b"[]", "the request is not a JSON object"),
-        (b" " * (MAX_BYTES + 1), f"a request has at most {MAX_BYTES} bytes"),
+        (b"", 200, "user is required"),
+        (b"{", 400, "the request is not JSON"),
+        (b'{"user":"\xff"}', 400, "the request is not JSON"),
+        (b"[]", 400, "the request is not a JSON object"),
+        (b" " * (MAX_BYTES + 1), 413, f"a request has at most {MAX_BYTES} bytes"),
     ],
 )
-async def test_bodies_that_are_refused(content: bytes, why: str) -> None:
+async def test_bodies_that_are_refused(content: bytes, status: int, why: str) -> None:
     """107 and why; nothing at all is an object of nothing."""
-    assert await post(content) == {"error": {"code": 107, "message": why}}
+    assert await post(content) == (status, {"error": {"code": 107, "message": why}})
 
 
 async def test_a_body_in_parts() -> None:
@@ -66,7 +72,7 @@ async def test_a_body_in_parts() -> None:
         yield b'{"user":'
         yield b'"ann"}'
 
-    assert await post(parts()) == {"result": {}}
+    assert await post(parts()) == (200, {"result": {}})
 
 
 async def test_a_client_that_goes_away() -> None:

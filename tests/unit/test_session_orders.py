@@ -38,13 +38,24 @@ class _Session:
         self.taken.append((channel, why))
 
 
+class _Outside:
+    """Keeps what is to be done to sessions and channels."""
+
+    def __init__(self) -> None:
+        self.done: list[tuple[Any, ...]] = []
+
+    def forget(self, name: str) -> None:
+        self.done.append(("forget", name))
+
+
 class _World:
     def __init__(self, *sessions: _Session) -> None:
         users = Users()
         for session in sessions:
             users.add(session)
         self.bans = Bans(FakeBans(), Tasks())
-        self.orders = Orders(users, self.bans)
+        self.outside = _Outside()
+        self.orders = Orders(users, self.bans, self.outside)
 
     def command(self, command: str, **fields: Any) -> str:
         return self.orders.carry_out({"command": command, **fields})
@@ -59,6 +70,27 @@ def test_disconnect() -> None:
     world.command("disconnect", user="ann", code=4001)
     assert [d.code for d in laptop.closed] == [3503]
     assert other.closed == []
+
+
+def test_disconnect_all_but_some() -> None:
+    """Those that are to be spared are."""
+    phone, laptop = _Session("phone", "ann"), _Session("laptop", "ann")
+    _World(phone, laptop).command("disconnect", user="ann", spared=["phone"])
+    assert (len(phone.closed), len(laptop.closed)) == (0, 1)
+
+
+def test_unsubscribe_one_session() -> None:
+    """The one that is meant."""
+    phone, laptop = _Session("phone", "ann"), _Session("laptop", "ann")
+    _World(phone, laptop).command("unsubscribe", user="ann", channel="a", client="phone")
+    assert (len(phone.taken), len(laptop.taken)) == (1, 0)
+
+
+def test_forget() -> None:
+    """What a channel's stream held."""
+    world = _World()
+    assert world.command("forget", channel="a") == "forget"
+    assert world.outside.done == [("forget", "a")]
 
 
 def test_unsubscribe() -> None:
