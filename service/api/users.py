@@ -1,11 +1,14 @@
-"""What concerns a user's sessions, on all nodes: disconnect, unsubscribe, revoke."""
+"""What concerns a user's sessions, on all nodes: disconnect, subscribe, unsubscribe, refresh, revoke."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
+from service import channels
 from service.api.application import namespace_of, order
-from service.api.spec import Integer, Method, Nested, Result, Text, Texts
+from service.api.spec import AnyJson, Flag, Integer, Method, Nested, Result, Text, Texts
 from service.errors import CLOSE_CODES, FORCED, MAX_REASON_BYTES, bad_request
 from service.request import Request
 from service.session.context import Context
@@ -29,6 +32,29 @@ async def disconnect(context: Context, request: Request) -> Result:
     command = _of_user("disconnect", request) | {"code": code, "reason": reason}
     if spared := request.strings("whitelist"):
         command["spared"] = spared
+    await order(context, command)
+    return {}
+
+
+async def subscribe(context: Context, request: Request) -> Result:
+    """Subscribe a user's sessions to a channel."""
+    channel, user = request.required("channel"), request.required("user")
+    if namespace_of(context.settings, channel).personal and channels.parse(channel).rest != user:
+        raise bad_request("channel is another user's: in this namespace the user's id follows the prefix")
+    given = {part: orjson.Fragment(request.payload(part)) for part in ("info", "data") if request.has(part)}
+    await order(context, _of_user("subscribe", request) | {"channel": channel} | given)
+    return {}
+
+
+async def refresh(context: Context, request: Request) -> Result:
+    """Say anew when a user's sessions end."""
+    command = _of_user("refresh", request)
+    if request.flag("expired"):
+        command["expired"] = True
+    elif expire_at := request.integer("expire_at"):
+        command["expire_at"] = expire_at
+    else:
+        raise bad_request("expired, true, or expire_at, Unix seconds, is required")
     await order(context, command)
     return {}
 
@@ -77,6 +103,27 @@ METHODS: dict[str, Method] = {
         "End a user's subscriptions to a channel.",
         {"user": _USER, "channel": Text(about="The channel.", required=True), "client": _CLIENT},
         unsubscribe,
+    ),
+    "subscribe": Method(
+        "Subscribe a user's sessions to a channel, as a token does when they connect.",
+        {
+            "user": _USER,
+            "channel": Text(about="The channel.", required=True),
+            "client": _CLIENT,
+            "info": AnyJson(about="Shown to others as chan_info."),
+            "data": AnyJson(about="Given to the client with the subscription."),
+        },
+        subscribe,
+    ),
+    "refresh": Method(
+        "Have a user's sessions expire, now or at an instant, and not when their tokens say.",
+        {
+            "user": _USER,
+            "client": _CLIENT,
+            "expired": Flag(about="Now: they are closed with 3005 and come back with a new token."),
+            "expire_at": Integer(about="Unix seconds."),
+        },
+        refresh,
     ),
     "revoke": Method(
         "Make void all tokens that were issued to a user up to an instant, and end what they began.",

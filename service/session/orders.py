@@ -2,6 +2,8 @@
 
 {"command": "disconnect", "user", "client"?, "spared"?, "code"?, "reason"?}
 {"command": "unsubscribe", "user", "channel", "client"?}
+{"command": "subscribe", "user", "channel", "client"?, "info"?, "data"?}
+{"command": "refresh", "user", "client"?, "expired"?, "expire_at"?}
 {"command": "revoke", "user", "before_ms"}
 {"command": "ban", "channel", "user", "until_ms"}       0: no longer
 {"command": "forget", "channel"}                         its history was removed
@@ -12,16 +14,30 @@ from __future__ import annotations
 import logging
 from typing import Any, Protocol
 
-from service.errors import FORCED, FORCED_UNSUBSCRIBE, INVALID_TOKEN, Disconnect
+import orjson
+
+from service.errors import EXPIRED, FORCED, FORCED_UNSUBSCRIBE, INVALID_TOKEN, Disconnect
 from service.identity.permissions import moderates
 from service.session.bans import Bans
 from service.session.users import Session, Users
 
 logger = logging.getLogger(__name__)
 
+#: What a subscription brings, as JSON.
+_PARTS = ("info", "data")
+
 
 class Outside(Protocol):
     """What takes more than a word to a session (session/outside.py)."""
+
+    def subscribe(self, session: Session, name: str, info: bytes | None, data: bytes | None) -> None:
+        """Subscribe a session to a channel, unless it is."""
+
+    def stop(self, session: Session, name: str) -> None:
+        """A subscription that is under way shall not come about."""
+
+    def expire(self, session: Session, at: float) -> None:
+        """A session ends then, and not when its token says."""
 
     def forget(self, name: str) -> None:
         """What a channel's stream held was removed."""
@@ -44,6 +60,14 @@ class Orders:
             case {"command": "unsubscribe", "user": str(user), "channel": str(channel)}:
                 self._unsubscribe(user, channel, command.get("client"))
                 return "unsubscribe"
+            case {"command": "subscribe", "user": str(user), "channel": str(channel)}:
+                info, data = (orjson.dumps(command[part]) if part in command else None for part in _PARTS)
+                for session in self._of(user, command.get("client")):
+                    self._outside.subscribe(session, channel, info, data)
+                return "subscribe"
+            case {"command": "refresh", "user": str(user)}:
+                self._refresh(user, command)
+                return "refresh"
             case {"command": "revoke", "user": str(user), "before_ms": int(before)}:
                 self._revoke(user, before)
                 return "revoke"
@@ -74,7 +98,16 @@ class Orders:
 
     def _unsubscribe(self, user: str, channel: str, client: str | None) -> None:
         for session in self._of(user, client):
+            self._outside.stop(session, channel)
             session.take_away(channel, FORCED_UNSUBSCRIBE)
+
+    def _refresh(self, user: str, command: dict[str, Any]) -> None:
+        expire_at = command.get("expire_at")
+        for session in self._of(user, command.get("client")):
+            if command.get("expired"):
+                session.close(EXPIRED)
+            elif isinstance(expire_at, int):
+                self._outside.expire(session, expire_at)
 
     def _of(self, user: str, client: str | None) -> list[Session]:
         """The sessions of a user, or the one that is meant."""

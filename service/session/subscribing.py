@@ -163,6 +163,7 @@ def _check(session: Session, asked: Subscription, grant: Grant | None) -> None:
 
 def _granted(session: Session, context: Context, asked: Subscription, grant: Grant | None) -> Answer:
     """Subscribe, if that is permitted. Nearly always memory is enough: no task, no wait."""
+    _check_new(session, asked)
     _check(session, asked, grant)
     if grant is not None:
         _check_revoked(context, session.identity.user, grant)  # again: the application may have been asked
@@ -197,10 +198,16 @@ async def _subscribe_by_reading(
 
 
 def _check_again(session: Session, context: Context, asked: Subscription) -> None:
-    """A ban or a revocation that came while the subscription was under way."""
+    """A ban, a revocation or a subscription by the server that came while this one was under way."""
+    _check_new(session, asked)
     _check_ban(session, context, asked)
     if asked.grant is not None:
         _check_revoked(context, session.identity.user, asked.grant)
+
+
+def _check_new(session: Session, asked: Subscription) -> None:
+    if asked.channel in session.subscriptions:
+        raise already_subscribed()
 
 
 def _check_ban(session: Session, context: Context, asked: Subscription) -> None:

@@ -74,5 +74,5 @@ def _try_out(operation: Any, node: NodeProcess) -> None:
         suppress_health_check=list(hypothesis.HealthCheck),
     )
     for strategy in (allowed, forbidden):
-        test: Any = settings(hypothesis.given(strategy)(run))
-        test()
+        given: Any = hypothesis.given(strategy)
+        settings(given(run))()

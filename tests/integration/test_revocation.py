@@ -98,7 +98,10 @@ async def test_disconnect_one_session(pair: Nodes, enter: Enter) -> None:
         ({"user": "ann", "code": True}, "code"),
         ({"user": "ann", "reason": "é" * 62}, "reason"),
         ({"user": "ann", "client": 1}, "client"),
-        ({"user": "ann", "clint": "…"}, "no parameter 'clint'; there are user, client, whitelist, code, reason"),
+        (
+            {"user": "ann", "clint": "…"},
+            "no parameter 'clint'; there are user, client, whitelist, code, reason",
+        ),
     ],
 )
 async def test_disconnects_that_cannot_be(pair: Nodes, params: Json, says: str) -> None:

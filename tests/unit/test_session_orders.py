@@ -11,7 +11,7 @@ from service.errors import Disconnect, Unsubscribed
 from service.identity.identity import Grant, Identity
 from service.session.bans import Bans
 from service.session.orders import Orders
-from service.session.users import Users
+from service.session.users import Session, Users
 from service.tasks import Tasks
 from tests.unit.fakes.clock import virtual_time
 from tests.unit.fakes.session import FakeBans
@@ -43,6 +43,15 @@ class _Outside:
 
     def __init__(self) -> None:
         self.done: list[tuple[Any, ...]] = []
+
+    def subscribe(self, session: Session, name: str, info: bytes | None, data: bytes | None) -> None:
+        self.done.append(("subscribe", session.id, name, info, data))
+
+    def stop(self, session: Session, name: str) -> None:
+        self.done.append(("stop", session.id, name))
+
+    def expire(self, session: Session, at: float) -> None:
+        self.done.append(("expire", session.id, at))
 
     def forget(self, name: str) -> None:
         self.done.append(("forget", name))
@@ -84,6 +93,29 @@ def test_unsubscribe_one_session() -> None:
     phone, laptop = _Session("phone", "ann"), _Session("laptop", "ann")
     _World(phone, laptop).command("unsubscribe", user="ann", channel="a", client="phone")
     assert (len(phone.taken), len(laptop.taken)) == (1, 0)
+
+
+def test_subscribe() -> None:
+    """All sessions, or one; an unsubscribe stops what is under way."""
+    world = _World(_Session("phone", "ann"), _Session("laptop", "ann"))
+    assert world.command("subscribe", user="ann", channel="a", client="phone", info=[1]) == "subscribe"
+    assert world.outside.done == [("subscribe", "phone", "a", b"[1]", None)]
+    world.command("subscribe", user="ann", channel="a", data=None)
+    assert ("subscribe", "laptop", "a", None, b"null") in world.outside.done
+    world.command("unsubscribe", user="ann", channel="a", client="laptop")
+    assert world.outside.done[-1] == ("stop", "laptop", "a")
+
+
+def test_refresh() -> None:
+    """Expired now, or at an instant; a command that says neither does nothing."""
+    phone, laptop = _Session("phone", "ann"), _Session("laptop", "ann")
+    world = _World(phone, laptop)
+    assert world.command("refresh", user="ann", expired=True, client="phone") == "refresh"
+    assert ([d.code for d in phone.closed], laptop.closed) == ([3005], [])
+    world.command("refresh", user="ann", client="laptop")
+    assert world.outside.done == []
+    world.command("refresh", user="ann", expire_at=17, client="laptop")
+    assert world.outside.done == [("expire", "laptop", 17)]
 
 
 def test_forget() -> None:
