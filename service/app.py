@@ -44,6 +44,7 @@ from service.streams.mailbox import Mailbox
 from service.streams.presence import Presence
 from service.streams.publish import Publisher
 from service.streams.rates import Rates
+from service.streams.reports import Reports
 from service.streams.tail import Tail
 from service.streams.trim import Trimmer
 from service.tasks import Tasks
@@ -135,6 +136,7 @@ class Node:
             tokens=self._tokens,
             hooks=self._hooks,
             control=control,
+            reports=Reports(settings.presence, self.commands, keys),
             users=users,
             emulated=emulated,
             admission=self.admission,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import NamedTuple
 
-from service.api import publishing, reading, rooms, users
+from service.api import nodes, publishing, reading, rooms, users
 from service.api.failures import failure
 from service.api.spec import SHOWN, Commands, Flag, Method, Result, check
 from service.errors import ReplyError, StreamgateError, bad_request, method_not_found
@@ -80,6 +80,7 @@ METHODS: dict[str, Method] = {
     **publishing.METHODS,
     **reading.METHODS,
     **users.METHODS,
+    **nodes.METHODS,
     "batch": Method(
         "Several commands with one request; what fails does not keep the others from being carried out.",
         {

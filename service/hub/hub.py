@@ -141,6 +141,10 @@ class Hub:
         channel = self._channels.get(name)
         return channel if channel is not None and channel.epoch else None
 
+    def subscribed(self) -> list[Channel]:
+        """The channels of clients that somebody is subscribed to."""
+        return [each for each in self._channels.values() if not each.internal and len(each)]
+
     async def aclose(self) -> None:
         """End what is under way."""
         await self._tasks.aclose()

@@ -27,6 +27,7 @@ from service.streams.keys import Keys
 from service.streams.presence import Presence
 from service.streams.publish import Publisher
 from service.streams.rates import Rates
+from service.streams.reports import Reports
 from service.tasks import Tasks
 
 
@@ -47,6 +48,7 @@ class Context(NamedTuple):
     tokens: TokenVerifier
     hooks: Hooks
     control: Control
+    reports: Reports
     users: Users
     emulated: Emulated
     admission: Admission

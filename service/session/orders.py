@@ -7,6 +7,7 @@
 {"command": "revoke", "user", "before_ms"}
 {"command": "ban", "channel", "user", "until_ms"}       0: no longer
 {"command": "forget", "channel"}                         its history was removed
+{"command": "report", "to", "pattern"?}
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ class Outside(Protocol):
 
     def expire(self, session: Session, at: float) -> None:
         """A session ends then, and not when its token says."""
+
+    def report(self, to: str, pattern: str | None) -> None:
+        """Tell somebody how this node is, and which channels of a pattern it has."""
 
     def forget(self, name: str) -> None:
         """What a channel's stream held was removed."""
@@ -79,6 +83,9 @@ class Orders:
             case {"command": "forget", "channel": str(channel)}:
                 self._outside.forget(channel)
                 return "forget"
+            case {"command": "report", "to": str(to)}:
+                self._outside.report(to, command.get("pattern"))
+                return "report"
         logger.warning("a command to all nodes that this version does not know: passed over")
         return "unknown"
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import fnmatch
 import logging
-from typing import Protocol, cast
+import re
+import socket
+import time
+from typing import Any, Protocol, cast
 
 import orjson
 
+from service import __version__
 from service.errors import ReplyError, StreamgateError
 from service.hub.hub import Channel
 from service.identity.identity import Identity
@@ -18,6 +23,9 @@ from service.session.joining import Joined, Wish, join
 from service.session.subscribing import Subscription, begin, bounds, from_memory, held
 
 logger = logging.getLogger(__name__)
+
+#: Channels that a node names in one report: some 500 KB.
+MAX_CHANNELS = 10_000
 
 
 class _Session(caller.Session, Protocol):
@@ -30,6 +38,7 @@ class Outside:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._started = time.monotonic()
         #: Subscriptions under way, by session and channel.
         self._joining: dict[tuple[str, str], asyncio.Task[None]] = {}
 
@@ -93,7 +102,7 @@ class Outside:
 
     def _wanted(self, session: _Session, asked: Subscription) -> bool:
         """Whether the session has not got it yet, and is not kept out."""
-        if asked.channel in session.subscriptions:
+        if asked.channel in session.subscriptions or session.outbox.closed:
             return False
         if asked.namespace.chat and not moderates(session.identity, None, asked.channel):
             try:
@@ -121,7 +130,36 @@ class Outside:
         )
         whole.expiries_changed()
 
-    # Channels
+    # The node, and its channels
+
+    def report(self, to: str, pattern: str | None) -> None:
+        """Tell somebody how this node is; with a pattern, who is subscribed to which of its channels."""
+        self._context.tasks.start(self._report(to, pattern))
+
+    async def _report(self, to: str, pattern: str | None) -> None:
+        context, server = self._context, self._context.settings.server
+        channels = context.hub.subscribed()
+        connections = [
+            sample for family in context.metrics.connections.collect() for sample in family.samples
+        ]
+        report: dict[str, Any] = {
+            "uid": context.node,
+            "name": f"{socket.gethostname()}_{server.port}",
+            "version": __version__,
+            "num_clients": int(sum(sample.value for sample in connections)),
+            "num_users": len(context.users),
+            "num_subs": sum(map(len, channels)),
+            "num_channels": len(channels),
+            "uptime": int(time.monotonic() - self._started),
+        }
+        if pattern is not None:
+            matches = re.compile(fnmatch.translate(pattern)).match if pattern else bool
+            found = {channel.name: len(channel) for channel in channels if matches(channel.name)}
+            report["channels"] = found if len(found) <= MAX_CHANNELS else None
+        try:
+            await context.reports.answer(to, context.node, orjson.dumps(report))
+        except StreamgateError as exc:
+            logger.warning("a report could not be given: %s", exc)
 
     def forget(self, name: str) -> None:
         """What a channel's stream held was removed: nobody shall be given it from memory."""

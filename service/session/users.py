@@ -54,6 +54,9 @@ class Users:
             if not sessions:
                 del self._sessions[user]
 
+    def __len__(self) -> int:
+        return len(self._sessions)
+
     def of(self, user: str) -> list[Session]:
         """All sessions of one user on this node."""
         return list(self._sessions.get(user, ()))

@@ -73,6 +73,10 @@ class Keys:
         """Sorted set: a node's present life to the ms of its last heartbeat (streams/nodes.py)."""
         return f"{_RESERVED}nodes:{{{self.prefix}}}"
 
+    def report(self, name: str) -> str:
+        """Hash: node to what it reports, for somebody who has asked under this name."""
+        return f"{_RESERVED}report:{{{self.prefix}}}:{name}"
+
     def rate(self, namespace: str, user: str) -> str:
         """What a user has published in a namespace of late."""
         return f"{_RESERVED}rate:{{{self.prefix}{namespace}:{user}}}"

@@ -53,6 +53,9 @@ class _Outside:
     def expire(self, session: Session, at: float) -> None:
         self.done.append(("expire", session.id, at))
 
+    def report(self, to: str, pattern: str | None) -> None:
+        self.done.append(("report", to, pattern))
+
     def forget(self, name: str) -> None:
         self.done.append(("forget", name))
 
@@ -130,6 +133,13 @@ def test_unsubscribe() -> None:
     session = _Session("phone", "ann")
     assert _World(session).command("unsubscribe", user="ann", channel="a") == "unsubscribe"
     assert session.taken == [("a", Unsubscribed(2000, "unsubscribed by the server"))]
+
+
+def test_report() -> None:
+    """Of the node, with channels where there is a pattern."""
+    world = _World()
+    assert world.command("report", to="x") == world.command("report", to="y", pattern="*") == "report"
+    assert world.outside.done == [("report", "x", None), ("report", "y", "*")]
 
 
 @pytest.mark.parametrize(("issued_at", "void"), [(None, True), (1.0, True), (1.001, False)])

@@ -212,6 +212,7 @@ class World:
             bans=self.bans,
             tokens=TokenVerifier(self.settings.tokens, self.metrics),
             hooks=Hooks(self.settings.hooks, self.metrics),
+            reports=cast(Any, None),
             control=cast(Any, self.control),
             users=self.users,
             emulated=Emulated(),
