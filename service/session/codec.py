@@ -37,8 +37,8 @@ class Codec(Protocol):
     def encode_error(self, command: Command, error: ReplyError) -> bytes:
         """The refusal of a command."""
 
-    def encode_unsubscribe(self, channel: str, code: int, reason: str) -> bytes:
-        """The push that ends a subscription by the server's will."""
+    def encode_push(self, channel: str, kind: str, body: bytes) -> bytes:
+        """A push of a channel, such as `pub` or `unsubscribe`; `body` is a JSON object."""
 
 
 class JsonCodec:
@@ -49,7 +49,7 @@ class JsonCodec:
     ping = b"{}"
     encode_reply = staticmethod(protocol.encode_reply)
     encode_error = staticmethod(protocol.encode_error)
-    encode_unsubscribe = staticmethod(protocol.encode_unsubscribe)
+    encode_push = staticmethod(protocol.encode_push)
 
     def split(self, message: bytes) -> Iterable[bytes]:
         """Lines."""

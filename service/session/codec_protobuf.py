@@ -16,7 +16,7 @@ from service.errors import ReplyError, bad_request, method_not_found
 from service.request import Request
 from service.session.protocol import Command, ProtocolViolation
 from service.wire import client_pb2 as wire
-from service.wire.messages import Malformed, delimited, fill, split
+from service.wire.messages import Malformed, delimited, fill, fill_publication, split
 
 _NOTHING = Request({})
 
@@ -70,10 +70,15 @@ class ProtobufCodec:
         fill(reply.error, error.body())
         return delimited(reply)
 
-    def encode_unsubscribe(self, channel: str, code: int, reason: str) -> bytes:
-        """The push that ends a subscription by the server's will."""
-        unsubscribe = wire.Unsubscribe(code=code, reason=reason)
-        return delimited(wire.Reply(push=wire.Push(channel=channel, unsubscribe=unsubscribe)))
+    def encode_push(self, channel: str, kind: str, body: bytes) -> bytes:
+        """A push of a channel, such as `pub` or `unsubscribe`; `body` is a JSON object."""
+        reply = wire.Reply()
+        reply.push.channel = channel
+        if kind == "pub":
+            fill_publication(reply.push.pub, body)
+        else:
+            fill(getattr(reply.push, kind), orjson.loads(body))
+        return delimited(reply)
 
 
 PROTOBUF = ProtobufCodec()

@@ -29,8 +29,8 @@ MAX_CHANNELS = 10_000
 
 
 class _Session(caller.Session, Protocol):
-    def send(self, message: bytes) -> None:
-        """Queue a message of the protocol."""
+    def push(self, channel: str, kind: str, body: bytes) -> None:
+        """Queue a push of a channel; `body` is a JSON object."""
 
 
 class Outside:
@@ -92,10 +92,9 @@ class Outside:
     ) -> None:
         result = begin(session, self._context, asked, channel, live, joined, hit=hit)
         told = {key: result[key] for key in _TOLD if key in result}
-        session.send(orjson.dumps({"push": {"channel": asked.channel, "subscribe": told}}))
+        session.push(asked.channel, "subscribe", orjson.dumps(told))
         for publication in joined.publications:
-            pub = orjson.Fragment(publication)
-            session.send(orjson.dumps({"push": {"channel": asked.channel, "pub": pub}}))
+            session.push(asked.channel, "pub", publication)
 
     def _bans_known(self, asked: Subscription) -> bool:
         return not asked.namespace.chat or self._context.bans.known(asked.channel)

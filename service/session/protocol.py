@@ -135,6 +135,6 @@ def encode_error(command: Command, error: ReplyError) -> bytes:
     return orjson.dumps({"id": command.id, "error": error.body()})
 
 
-def encode_unsubscribe(channel: str, code: int, reason: str) -> bytes:
-    """The push that ends a subscription by the server's will."""
-    return orjson.dumps({"push": {"channel": channel, "unsubscribe": {"code": code, "reason": reason}}})
+def encode_push(channel: str, kind: str, body: bytes) -> bytes:
+    """A push of a channel; `body` is a JSON object."""
+    return orjson.dumps({"push": {"channel": channel, kind: orjson.Fragment(body)}})

@@ -13,6 +13,8 @@ import time
 import uuid
 from collections.abc import Coroutine
 
+import orjson
+
 from service.errors import (
     BAD_REQUEST,
     EXPIRED,
@@ -190,6 +192,10 @@ class Session:
         """Queue a message of the protocol."""
         self.outbox.send(self._transport.frame(message))
 
+    def push(self, channel: str, kind: str, body: bytes) -> None:
+        """Queue a push of a channel; `body` is a JSON object."""
+        self.send(self._transport.codec.encode_push(channel, kind, body))
+
     def reply(self, command: Command, result: Result) -> None:
         """Answer a command."""
         if self.state >= State.CLOSING or not command.answered:
@@ -270,7 +276,7 @@ class Session:
         """End a subscription by the server's will."""
         if channel in self.subscriptions:
             self.leave(channel)
-            self.send(self._transport.codec.encode_unsubscribe(channel, *why))
+            self.push(channel, "unsubscribe", orjson.dumps({"code": why.code, "reason": why.reason}))
 
     # Time
 

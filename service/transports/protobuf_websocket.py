@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import orjson
-
 from service.hub.publication import Publication
 from service.session.codec_protobuf import PROTOBUF
 from service.transports.frames import binary_frame
 from service.transports.websocket import WebSocketConnection
-from service.wire import client_pb2 as wire
-from service.wire.messages import delimited, fill, fill_publication
 
 
 class ProtobufWebSocket:
@@ -34,19 +30,9 @@ class ProtobufWebSocket:
         last = self._last
         if last is not None and last[1] is publication and last[0] == channel:
             return last[2]
-        frame = binary_frame(_push(channel, publication))
+        frame = binary_frame(PROTOBUF.encode_push(channel, publication.kind.decode(), publication.json))
         self._last = (channel, publication, frame)
         return frame
-
-
-def _push(channel: str, publication: Publication) -> bytes:
-    reply = wire.Reply()
-    reply.push.channel = channel
-    if publication.kind == b"pub":
-        fill_publication(reply.push.pub, publication.json)
-    else:
-        fill(getattr(reply.push, publication.kind.decode()), orjson.loads(publication.json))
-    return delimited(reply)
 
 
 PROTOBUF_WEBSOCKET = ProtobufWebSocket()

@@ -20,6 +20,7 @@ pytestmark = [
     pytest.mark.node,
     pytest.mark.timeout(360),  # the first one installs
     pytest.mark.parametrize("transport", ["sse", "http_stream"]),
+    pytest.mark.parametrize("sdk", ["json"], indirect=True),  # Protobuf is answered with 415
 ]
 
 

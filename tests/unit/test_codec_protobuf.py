@@ -244,6 +244,6 @@ def test_errors(error: ReplyError) -> None:
 
 def test_an_unsubscribe_push() -> None:
     """It names the channel, the code and the reason."""
-    assert protobuf.replies(PROTOBUF.encode_unsubscribe("a:é", 2500, "gap")) == [
+    assert protobuf.replies(PROTOBUF.encode_push("a:é", "unsubscribe", b'{"code":2500,"reason":"gap"}')) == [
         {"push": {"channel": "a:é", "unsubscribe": {"code": 2500, "reason": "gap"}}}
     ]

@@ -14,8 +14,8 @@ from service.session.protocol import (
     ProtocolViolation,
     decode,
     encode_error,
+    encode_push,
     encode_reply,
-    encode_unsubscribe,
 )
 
 
@@ -171,7 +171,7 @@ def test_answers_carry_the_commands_id() -> None:
 
 def test_an_unsubscribe_push() -> None:
     """It names the channel, the code and the reason."""
-    assert orjson.loads(encode_unsubscribe("a:é", 2500, "gap")) == {
+    assert orjson.loads(encode_push("a:é", "unsubscribe", b'{"code":2500,"reason":"gap"}')) == {
         "push": {"channel": "a:é", "unsubscribe": {"code": 2500, "reason": "gap"}}
     }
 
