@@ -63,7 +63,6 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """As uvicorn does; the clock stops."""
         self._stop_clock()
-        self.scope["extensions"] = {DETACH: self._detach}  # type: ignore[dict-item]
         super().on_headers_complete()
 
     def handle_websocket_upgrade(self) -> None:
@@ -81,6 +80,8 @@ class HttpProtocol(HttpToolsProtocol):
 
         def begin() -> None:
             if not self.transport.is_closing():
+                # Here only: they refer to each other, and what does is freed by nobody but the collector.
+                cycle.scope["extensions"] = {DETACH: self._detach}  # type: ignore[dict-item]
                 HttpToolsProtocol._start_asgi_task(self, cycle, app)
 
         if not self._admits(begin):
