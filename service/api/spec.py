@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ SHOWN = 50
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parameter:
+class Parameter(abc.ABC):
     """A parameter; null is as good as missing, except where any JSON is taken.
 
     Args:
@@ -41,11 +42,11 @@ class Parameter:
         """JSON Schema of a value that is there."""
         return self._kind()
 
-    def _check(self, value: Any, name: str) -> None:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _check(self, value: Any, name: str) -> None: ...
 
-    def _kind(self) -> Schema:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _kind(self) -> Schema: ...
 
     def schema(self) -> Schema:
         """JSON Schema of the parameter."""

@@ -5,6 +5,7 @@ Neither a coroutine, nor a queue, nor a task for each: the session's bytes go st
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import logging
 import socket
@@ -34,7 +35,7 @@ NOTSENT_LOWAT = 16_384
 WRITE_LIMIT = 0
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.Protocol, abc.ABC):
     """One client's connection, and the `Transport` of its session."""
 
     #: What metrics call it.
@@ -128,21 +129,21 @@ class Connection(asyncio.Protocol):
         if not self._transport.is_closing():
             self._transport.write(data)
 
+    @abc.abstractmethod
     def frame(self, message: bytes) -> bytes:
         """The bytes on the wire of one message of the protocol."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def close(self, disconnect: Disconnect) -> None:
         """Begin to close: the last thing that is written."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def pause_reading(self) -> None:
         """Give the session nothing more for now."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def resume_reading(self) -> None:
         """Give it what comes again."""
-        raise NotImplementedError
 
     def abort(self) -> None:
         """Cut the connection at once, with a reset: a full send queue would keep the socket for minutes."""
