@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ from service.chat.parameters import Message
 from service.chat.room import Author, Room, Rooms, script
 from service.errors import Unavailable, limit_exceeded
 from service.metrics import Metrics
+from service.streams.again import again
 from service.streams.commands import Commands
 from service.streams.link import Argument
 from service.streams.lua import Script
@@ -20,13 +20,6 @@ from service.streams.position import StreamId, parse_id, to_offset
 
 #: Milliseconds that a nonce is remembered.
 NONCE_MS = 300_000
-
-#: Seconds within which a message with a nonce is sent again. With the time-out of a command (1.5 s) the
-#: client still has its answer within 2 s.
-RETRY_SECONDS = 0.4
-
-#: Seconds between two looks at a connection that was just lost.
-_RETRY_PAUSE = 0.02
 
 #: Edits of one message: their events must go with it.
 MAX_EDITS = 50
@@ -109,7 +102,8 @@ class Messages:
             try:
                 word, entry_id = await rooms.call(_SEND, keys, arguments)
             except Unavailable:
-                word, entry_id = await self._send_again(keys, arguments)
+                # The nonce makes it safe: what the lost answer was about is found, not written twice.
+                word, entry_id = await again(self._commands, lambda: rooms.call(_SEND, keys, arguments))
         else:
             word, entry_id = await rooms.call(_SEND, keys, arguments)
         duplicate = word == b"duplicate"
@@ -119,19 +113,6 @@ class Messages:
             self._metrics.publish_seconds.observe(time.perf_counter() - started)
             self._metrics.published[channels.label(room.channel)].inc()
         return Sent(parse_id(entry_id), duplicate)
-
-    async def _send_again(self, keys: list[str], arguments: list[Argument]) -> list[Any]:
-        """The nonce makes it safe: what the lost answer was about is found, not written twice."""
-        try:
-            async with asyncio.timeout(RETRY_SECONDS):
-                while True:
-                    await self._commands.wait_connected()
-                    try:
-                        return await self._rooms.call(_SEND, keys, arguments)
-                    except Unavailable:  # lost again, or nobody has noticed yet that it was lost
-                        await asyncio.sleep(_RETRY_PAUSE)
-        except TimeoutError:
-            raise Unavailable("not connected to Redis") from None
 
     async def edit(self, room: Room, author: Author, message_id: str, content: dict[str, Any]) -> Sent:
         """Put other content in a message; returns the event.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import time
 from typing import NamedTuple
@@ -11,19 +10,16 @@ from service import channels
 from service.channels import Namespace
 from service.errors import Unavailable
 from service.metrics import Metrics
+from service.streams.again import again
 from service.streams.commands import Commands
 from service.streams.entries import DATA, INFO, TAGS
 from service.streams.keys import Keys
-from service.streams.link import Argument, Reply
+from service.streams.link import Argument
 from service.streams.lua import Script
 from service.streams.position import StreamId, parse_id
 
 #: Milliseconds that an idempotency key is remembered.
 IDEMPOTENCY_MS = 300_000
-
-#: Seconds within which a publication with an idempotency key is sent again, and between two looks at a
-#: connection that was just lost. With the time-out of a command (1.5 s) the answer is there within 2 s.
-RETRY_SECONDS, _RETRY_PAUSE = 0.4, 0.02
 
 _PUBLISH = Script.of("service.streams.lua", "publish.lua")
 
@@ -99,22 +95,10 @@ class Publisher:
         except Unavailable:
             if not key:
                 raise
-            reply = await self._again(keys, arguments)
+            # The key makes it safe: what the lost answer was about is found, not written twice.
+            reply = await again(self._commands, lambda: self._commands.script(_PUBLISH, keys, arguments))
         entry_id, epoch, duplicate = reply
         if not duplicate:
             self._metrics.publish_seconds.observe(time.perf_counter() - started)
             self._metrics.published[channels.label(channel)].inc()
         return Written(parse_id(entry_id), epoch.decode(errors="replace"), bool(duplicate))
-
-    async def _again(self, keys: list[str], arguments: list[Argument]) -> Reply:
-        """The key makes it safe: what the lost answer was about is found, not written twice."""
-        try:
-            async with asyncio.timeout(RETRY_SECONDS):
-                while True:
-                    await self._commands.wait_connected()
-                    try:
-                        return await self._commands.script(_PUBLISH, keys, arguments)
-                    except Unavailable:  # lost again, or nobody has noticed yet that it was lost
-                        await asyncio.sleep(_RETRY_PAUSE)
-        except TimeoutError:
-            raise Unavailable("not connected to Redis") from None
